@@ -1,0 +1,147 @@
+//! People and scripts: the API under `/api/v1/`, the plain page, sign-in, tokens, the audit.
+//!
+//! `table` lists every route of the API with the scope that it needs; each noun has a file of
+//! handlers, which are decode, one transaction, encode. `server` serves [`Admin::routes`] to the
+//! network and to the socket on this machine.
+//!
+//! **Invariant:** every route in `table` stands behind `auth::require`; what anybody may ask is
+//! listed in [`Admin::routes`] alone.
+
+mod audit;
+mod auth;
+mod body;
+mod claim;
+mod command;
+mod enrollment;
+mod invitation;
+mod nanohub;
+mod page;
+mod push;
+mod push_certificate;
+mod query;
+mod reply;
+mod session;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::{Router, middleware};
+
+use crate::clock::Seconds;
+use crate::enroll::guesses::Guesses;
+use crate::mdm::Mdm;
+use crate::request;
+use auth::Scope;
+use reply::Refusal;
+
+/// The largest body of most routes, and that of the routes that take commands.
+const BODY_LIMIT: usize = 1024 * 1024;
+const COMMAND_LIMIT: usize = 10 * 1024 * 1024;
+
+/// The people's side of the server; a cheap handle.
+#[derive(Clone)]
+pub struct Admin {
+    mdm: Mdm,
+    /// Wrong tokens and links, by address.
+    guesses: Arc<Guesses>,
+}
+
+/// A path, the scope that these methods of it need, and what answers them.
+type Route = (&'static str, Scope, MethodRouter<Admin>);
+
+/// The whole API. What is no GET and takes something from somebody is `Admin`; where the body
+/// decides, as with commands, the handler asks for more.
+fn table() -> Vec<Route> {
+    use Scope::{Admin, Command, Read};
+    vec![
+        ("/api/v1/enrollments", Read, get(enrollment::list)),
+        ("/api/v1/enrollments/{id}", Read, get(enrollment::show)),
+        ("/api/v1/enrollments/{id}", Admin, delete(enrollment::delete).patch(enrollment::patch)),
+        ("/api/v1/enrollments/{id}/commands", Read, get(command::list_of_enrollment)),
+        ("/api/v1/enrollments/{id}/commands", Command, large(post(command::post))),
+        ("/api/v1/enrollments/{id}/commands/{uuid}", Read, get(command::show)),
+        ("/api/v1/enrollments/{id}/commands/{uuid}", Command, delete(command::delete)),
+        ("/api/v1/enrollments/{id}/commands/{uuid}/reveal", Admin, post(command::reveal)),
+        ("/api/v1/enrollments/{id}/push", Command, post(push::post)),
+        ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
+        ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
+        ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
+        ("/api/v1/claims/approve", Admin, post(claim::approve_list)),
+        ("/api/v1/commands", Read, get(command::list)),
+        ("/api/v1/commands/{uuid}", Read, get(command::show)),
+        ("/api/v1/commands/{uuid}", Command, delete(command::delete)),
+        ("/api/v1/commands/{uuid}/reveal", Admin, post(command::reveal)),
+        ("/api/v1/invitations", Read, get(invitation::list)),
+        ("/api/v1/invitations", Admin, post(invitation::post)),
+        ("/api/v1/invitations/{code}", Read, get(invitation::show)),
+        ("/api/v1/invitations/{code}", Admin, delete(invitation::delete)),
+        ("/api/v1/push-certificates", Read, get(push_certificate::list)),
+        ("/api/v1/push-certificates", Admin, post(push_certificate::post)),
+        ("/api/v1/tokens", Read, get(token::list)),
+        ("/api/v1/tokens", Admin, post(token::post)),
+        ("/api/v1/tokens/{name}", Read, get(token::show)),
+        ("/api/v1/tokens/{name}", Admin, delete(token::delete)),
+        ("/api/v1/sign-in-links", Admin, post(session::post_link)),
+        ("/api/v1/nanomdm/pushcert", Read, get(nanohub::get_pushcert)),
+        ("/api/v1/nanomdm/pushcert", Admin, put(nanohub::put_pushcert)),
+        ("/api/v1/nanomdm/push/{ids}", Command, get(nanohub::push_to).put(nanohub::push_to)),
+        ("/api/v1/nanomdm/enqueue/{ids}", Command, large(put(nanohub::enqueue).post(nanohub::enqueue))),
+    ]
+}
+
+/// Routes that take whole commands, with profiles inside.
+fn large(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
+    routes
+        .layer::<_, Infallible>(DefaultBodyLimit::max(COMMAND_LIMIT))
+        .layer(request::limit(COMMAND_LIMIT as u64))
+}
+
+impl Admin {
+    /// Puts the parts together; opens nothing.
+    pub fn new(mdm: &Mdm) -> Self {
+        Self { mdm: mdm.clone(), guesses: Arc::default() }
+    }
+
+    /// The API, the page and the health check, with the refusal of everything else.
+    pub fn routes(&self) -> Router {
+        let api = table().into_iter().fold(Router::new(), |router, (path, scope, methods)| {
+            let door = middleware::from_fn_with_state((self.clone(), scope), auth::require);
+            router.route(path, methods.layer(door))
+        });
+        api.merge(page::routes())
+            .fallback(async || {
+                Refusal::new(axum::http::StatusCode::NOT_FOUND, "there is nothing at this address")
+            })
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(middleware::from_fn(reply::finish))
+            .with_state(self.clone())
+            .merge(self.health_route())
+    }
+
+    /// `GET /healthz`: 200 `ok` if the database answers.
+    pub fn health_route(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(health))
+            .layer(middleware::from_fn(reply::finish))
+            .with_state(self.clone())
+    }
+
+    fn now(&self) -> Seconds {
+        self.mdm.store.clock().now()
+    }
+}
+
+async fn health(State(admin): State<Admin>) -> Result<&'static str, Refusal> {
+    // A table that is never empty, and that the file must be read for.
+    let answers = |conn: &rusqlite::Connection| {
+        Ok(conn.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?)
+    };
+    admin.mdm.store.read(answers).await?;
+    Ok("ok")
+}

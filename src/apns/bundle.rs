@@ -1,0 +1,158 @@
+//! What is inside the files of an import: certificates and private keys.
+//!
+//! `pair.rs` hands over what a person chose: `.pem` (certificate, chain and key in any
+//! order), `.cer` and `.key` in DER, `.p12` (RFC 7292) with its password, or base64 of any of them.
+//!
+//! **Invariant:** at most [`MAX_FILE`] bytes a file and [`MAX_PARTS`] certificates and keys are looked at.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use p12_keystore::Pkcs12Archive;
+use rustls::pki_types::pem::{self, SectionKind};
+
+use crate::error::{Error, Result};
+use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKey;
+
+const MAX_FILE: usize = 256 * 1024;
+const MAX_PARTS: usize = 16;
+
+/// The certificates (DER) and keys of an import, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Bundle {
+    pub(super) certificates: Vec<Vec<u8>>,
+    pub(super) keys: Vec<PrivateKey>,
+}
+
+impl Bundle {
+    /// Reads all `files`; `password` is for `.p12` files.
+    pub(super) fn read(files: &[&[u8]], password: Option<&str>) -> Result<Self> {
+        let mut bundle = Self::default();
+        for file in files {
+            bundle.add(file, password)?;
+        }
+        Ok(bundle)
+    }
+
+    fn add(&mut self, file: &[u8], password: Option<&str>) -> Result<()> {
+        if file.len() > MAX_FILE {
+            return Err(Error::invalid(
+                "a certificate or key file is larger than 256 KiB; choose the right file",
+            ));
+        }
+        let text = file.trim_ascii();
+        if contains(text, b"-----BEGIN ") {
+            return self.add_pem(text);
+        }
+        // Every DER form begins with a SEQUENCE.
+        if text.first() == Some(&0x30) && file.first() == Some(&0x30) {
+            return self.add_der(file, password);
+        }
+        let joined: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        match STANDARD.decode(joined) {
+            Ok(inner) if inner.first() == Some(&0x30) => self.add_der(&inner, password),
+            Ok(inner) if contains(&inner, b"-----BEGIN ") => self.add_pem(&inner),
+            _ => Err(Error::invalid(
+                "this is neither a certificate nor a key; give the .pem, .cer or .p12 file from Apple's portal and \
+                 the private key that was made with the request",
+            )),
+        }
+    }
+
+    fn add_pem(&mut self, mut text: &[u8]) -> Result<()> {
+        // PKCS#8, and the older form with headers (RFC 1421 section 4.6.1.1).
+        if contains(text, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(text, b"4,ENCRYPTED") {
+            return Err(Error::invalid(
+                "the private key is encrypted; decrypt it with `openssl pkey -in KEY.pem -out PLAIN.pem` and import \
+                 that file",
+            ));
+        }
+        while let Some((kind, der)) = pem::from_buf(&mut text).map_err(|_| {
+            Error::invalid("a PEM block is damaged; copy the file again, from BEGIN line to END line")
+        })? {
+            match kind {
+                SectionKind::Certificate => self.certificate(der)?,
+                SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+                    self.key(&der)?;
+                }
+                SectionKind::Csr => {
+                    return Err(Error::invalid(
+                        "this is the signing request, not the certificate; upload it at identity.apple.com/pushcert \
+                         and import what you download there",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_der(&mut self, der: &[u8], password: Option<&str>) -> Result<()> {
+        if Certificate::from_der(der).is_ok() {
+            return self.certificate(der.to_vec());
+        }
+        if let Ok(key) = PrivateKey::from_der(der) {
+            return self.push_key(key);
+        }
+        let archive = Pkcs12Archive::from_pkcs12(der, password.unwrap_or_default()).map_err(|source| {
+            let words = match (&source, password) {
+                (p12_keystore::error::Error::MacError(_), None) => {
+                    "the .p12 file has a password; give it with --password-file"
+                }
+                (p12_keystore::error::Error::MacError(_), Some(_)) => {
+                    "the password of the .p12 file is wrong"
+                }
+                _ => {
+                    "the file is neither a certificate, a key nor a .p12 that can be read; convert it with \
+                     `openssl pkcs12 -in FILE.p12 -nodes -out FILE.pem` and import that"
+                }
+            };
+            Error::invalid(words)
+        })?;
+        for bag in archive.certs {
+            self.certificate(bag.cert.as_der().to_vec())?;
+        }
+        for bag in archive.keys {
+            self.key(bag.key.as_der())?;
+        }
+        Ok(())
+    }
+
+    fn certificate(&mut self, der: Vec<u8>) -> Result<()> {
+        if self.certificates.len() == MAX_PARTS {
+            return Err(too_many());
+        }
+        // The same certificate twice (a `.cer` beside the `.p12`) is one certificate.
+        if !self.certificates.contains(&der) {
+            self.certificates.push(der);
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, der: &[u8]) -> Result<()> {
+        self.push_key(PrivateKey::from_der(der).map_err(|_| {
+            Error::invalid(
+                "the private key cannot be read: it has to be RSA of 2048 bits or more, or EC P-256 or P-384",
+            )
+        })?)
+    }
+
+    fn push_key(&mut self, key: PrivateKey) -> Result<()> {
+        if self.keys.len() == MAX_PARTS {
+            return Err(too_many());
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+}
+
+fn too_many() -> Error {
+    Error::invalid(
+        "there are more than 16 certificates or keys in these files; give only the push certificate, its chain and \
+         its key",
+    )
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,215 @@
+//! `russet demo`: the whole thing at work, for someone who owns no device.
+//!
+//! A throw-away server, a loopback stand-in for Apple's push service, and simulated devices that
+//! enroll over real TLS and SCEP, are pushed and answer. Nothing leaves this machine, nothing stays.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use hyper::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::Client;
+use super::serve::Stop;
+use super::{Done, Failure};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Error;
+use crate::id;
+use crate::pki::pem;
+use crate::server::{App, Running};
+use crate::simulator::{Apple, Event, Fleet, Happened, Limits, Trust, push_certificate};
+use crate::storage::Lock;
+
+/// The topic of the demo's push certificate.
+const TOPIC: &str = "com.apple.mgmt.External.russet-demo";
+/// How often somebody wants to know something of the devices.
+const BETWEEN_COMMANDS: Duration = Duration::from_secs(4);
+
+#[derive(Args)]
+pub(super) struct Demo {
+    /// How many devices.
+    #[arg(long, default_value_t = 12)]
+    devices: u32,
+    /// Where the server listens; on a free port of this machine when left out.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> Done {
+        let mut stop = Stop::new()?;
+        let folder = Folder::new()?;
+        let shown = tokio::select! {
+            shown = Box::pin(self.show(&folder.0)) => shown,
+            () = stop.asked() => Ok(()),
+        };
+        drop(folder);
+        println!("Everything of the demo is removed.");
+        shown
+    }
+
+    /// Runs until it is dropped; what it holds ends with it.
+    async fn show(&self, folder: &Path) -> Done {
+        println!("Starting a throw-away server and a stand-in for Apple's push service …");
+        let apple = Apple::start(Limits::default(), Clock::system()).await?;
+        let config = self.config(folder, &apple)?;
+        let app = App::open(&config, Lock::take(&config.data_dir)?, Clock::system()).await?;
+        let trust = match app.enroll.anchor() {
+            Some(anchor) => Trust::nobody().and_pem(pem::encode("CERTIFICATE", &anchor).as_bytes())?,
+            None => {
+                return Err(Failure::Wrong("the clock of this machine is wrong; set it first".into()));
+            }
+        };
+        let running = app.serve().await?;
+
+        let api = |method, path: String, body: Option<Json>| {
+            let config = &config;
+            async move { Client::connect(config).await?.json(method, &path, body.as_ref()).await }
+        };
+        let (certificate, key) = push_certificate(TOPIC)?;
+        let import = json!({"certificate": certificate, "private_key": key});
+        api(Method::POST, "/api/v1/push-certificates".into(), Some(import)).await?;
+        // A few more than there are devices, so that a person can open the link too.
+        let invitation = json!({"uses": self.devices.saturating_add(10), "expires_in": "1d"});
+        let invitation = api(Method::POST, "/api/v1/invitations".into(), Some(invitation)).await?;
+        let enroll_link = invitation["url"].as_str().unwrap_or_default().to_owned();
+        let link = api(Method::POST, "/api/v1/sign-in-links".into(), None).await?;
+
+        println!("Watch in a browser (once; it will warn of the demo's own certificate):");
+        println!("  {}", link["url"].as_str().unwrap_or_default());
+        println!("The devices enroll with {enroll_link}");
+        println!("Ctrl-C ends it.\n");
+
+        let (events, mut heard) = mpsc::unbounded_channel();
+        let devices = usize::try_from(self.devices).unwrap_or(usize::MAX);
+        let fleet = Fleet::start(&enroll_link, devices, &apple, &trust, &events);
+        let mut progress = Progress { devices, enrolled: Vec::new(), answered: 0, said_all: false };
+        let mut round = 0_usize;
+        let mut next = Instant::now() + BETWEEN_COMMANDS;
+        loop {
+            tokio::select! {
+                Some(event) = heard.recv() => progress.tell(&event),
+                () = sleep_until(next) => {
+                    next = Instant::now() + BETWEEN_COMMANDS;
+                    let command = &commands()[round % commands().len()];
+                    round += 1;
+                    for udid in &progress.enrolled {
+                        let id = utf8_percent_encode(udid, NON_ALPHANUMERIC);
+                        let path = format!("/api/v1/enrollments/{id}/commands");
+                        api(Method::POST, path, Some(command.clone())).await?;
+                    }
+                }
+            }
+            keep(&running, &fleet);
+        }
+    }
+
+    fn config(&self, folder: &Path, apple: &Apple) -> Result<Config, Failure> {
+        let listen = match self.listen {
+            Some(listen) => listen,
+            None => free_port()?,
+        };
+        let trust = folder.join("apple.pem");
+        std::fs::write(&trust, apple.root_pem())
+            .map_err(|source| Error::caused(format!("{} cannot be written", trust.display()), source))?;
+        let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
+        config.server.listen = vec![listen];
+        config.server.public_url = origin(&format!("https://localhost:{}", listen.port()))?;
+        config.apns.server = origin(&apple.url())?;
+        config.apns.trust = Some(trust);
+        "Russet Demo School".clone_into(&mut config.organization.name);
+        Ok(config)
+    }
+}
+
+/// The server and the devices live as long as the loop that watches them.
+fn keep(_running: &Running, _fleet: &Fleet) {}
+
+fn origin(url: &str) -> Result<crate::config::Origin, Failure> {
+    crate::config::Origin::parse(url).map_err(Failure::Wrong)
+}
+
+fn free_port() -> Result<SocketAddr, Failure> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|source| Error::caused("this machine has no free port", source).into())
+}
+
+/// What administrators ask of devices all day.
+fn commands() -> [Json; 4] {
+    [
+        json!({"RequestType": "DeviceInformation", "Queries": [
+            "DeviceName", "OSVersion", "BuildVersion", "ModelName", "Model", "ProductName", "SerialNumber",
+            "BatteryLevel", "DeviceCapacity", "AvailableDeviceCapacity", "IsSupervised",
+        ]}),
+        json!({"RequestType": "SecurityInfo"}),
+        json!({"RequestType": "InstalledApplicationList"}),
+        json!({"RequestType": "ProfileList"}),
+    ]
+}
+
+struct Progress {
+    devices: usize,
+    /// UDIDs, in the order in which they came.
+    enrolled: Vec<String>,
+    answered: usize,
+    said_all: bool,
+}
+
+impl Progress {
+    fn tell(&mut self, event: &Event) {
+        match &event.happened {
+            Happened::Enrolled => {
+                self.enrolled.push(event.udid.clone());
+                println!("{:>3}/{} enrolled  {}", self.enrolled.len(), self.devices, event.device);
+            }
+            Happened::Woken(_) => println!("          pushed    {}", event.device),
+            Happened::Answered { request_type, status } => {
+                self.answered += 1;
+                let (number, device, word) = (self.answered, &event.device, status.name());
+                println!("{number:>8}. answer    {device} answered {request_type}: {word}");
+            }
+            Happened::Synchronised(count) => {
+                println!("          in sync   {} ({count} declarations)", event.device);
+            }
+            Happened::Removed => println!("          left      {}", event.device),
+            Happened::Failed(words) => println!("          FAILED    {}: {words}", event.device),
+        }
+        if self.enrolled.len() == self.devices && !self.said_all {
+            self.said_all = true;
+            println!(
+                "All {} devices are enrolled. From now on they are sent a command every few seconds.",
+                self.devices
+            );
+        }
+    }
+}
+
+/// A folder that goes with the demo, however it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Failure> {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = std::env::temp_dir().join(format!("russet-demo-{}", id::hex(&id::random::<4>())));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|source| Error::caused(format!("{} cannot be made", path.display()), source))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The command line: one file per command.
+//!
+//! Commands that read or change a server are clients of its JSON API: over `<data_dir>/russet.sock`
+//! when a server answers there, else over the same routes in this process, after taking the data
+//! folder's lock. So a command does the same thing, and is audited the same way, either way.
+//!
+//! **Invariant:** errors go to stderr in a sentence or two; stdout carries only what was asked for.
+
+mod admin;
+mod check;
+mod client;
+mod demo;
+mod device;
+mod invite;
+mod push_certificate;
+mod serve;
+mod simulate;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::parse_duration;
+use crate::config::{self, Config};
+use crate::error::Error;
+
+/// Manages Apple devices: one program, one configuration file, one database file.
+#[derive(Parser)]
+#[command(name = "russet", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve(serve::Serve),
+    /// Shows the whole thing working: a throw-away server and simulated devices that enroll with it.
+    Demo(demo::Demo),
+    /// Enrolls simulated devices with a running server, lets them connect, and reports.
+    Simulate(simulate::Simulate),
+    /// Reads the configuration and prints what it understood, or every mistake.
+    Check(check::Check),
+    /// The push certificate's life.
+    #[command(subcommand)]
+    PushCertificate(push_certificate::PushCertificate),
+    /// API tokens.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Administrators.
+    #[command(subcommand)]
+    Admin(admin::Admin),
+    /// Makes an enrollment link.
+    Invite(invite::Invite),
+    /// Devices: list, show, send a command.
+    #[command(subcommand)]
+    Device(device::Device),
+}
+
+/// Where the configuration is; on every command that has one.
+#[derive(Args, Clone, Default)]
+struct Common {
+    /// The configuration file; else RUSSET_CONFIG, ./russet.toml, /etc/russet/russet.toml.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The data folder, in place of the configuration's data_dir.
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+impl Common {
+    /// The file that is read, if there is one.
+    fn file(&self) -> Option<PathBuf> {
+        config::find(self.config.as_deref())
+    }
+
+    fn load(&self) -> Result<Config, Failure> {
+        config::load(self.file().as_deref(), config::environment())
+            .map(|config| config.with_data_dir(self.data_dir.as_deref()))
+            .map_err(|mistakes| Failure::Usage(mistakes.to_string()))
+    }
+}
+
+/// Why a command did not do what was asked.
+enum Failure {
+    /// Exit code 2: the command line or the configuration is wrong.
+    Usage(String),
+    /// Exit code 1: the answer is no, or something is wrong.
+    Wrong(String),
+    /// Exit code 1, and everything was said already.
+    Said,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Wrong(error.chain())
+    }
+}
+
+type Done = Result<(), Failure>;
+
+/// A length of time on the command line, as the API reads it.
+fn length_of_time(text: &str) -> Result<String, String> {
+    parse_duration(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "write a length of time such as 30m, 12h, 7d or 2w, of 100 years at most".into())
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Check(check) => check.run(),
+        Command::Serve(serve) => serve.run(),
+        command => runtime().and_then(|runtime| runtime.block_on(asynchronous(command))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(words)) => {
+            eprintln!("{words}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Wrong(words)) => {
+            eprintln!("{words}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Said) => ExitCode::from(1),
+    }
+}
+
+async fn asynchronous(command: Command) -> Done {
+    match command {
+        Command::Demo(demo) => Box::pin(demo.run()).await,
+        Command::Simulate(simulate) => Box::pin(simulate.run()).await,
+        Command::PushCertificate(command) => command.run().await,
+        Command::Token(command) => command.run().await,
+        Command::Admin(command) => command.run().await,
+        Command::Invite(command) => command.run().await,
+        Command::Device(command) => command.run().await,
+        Command::Check(check) => check.run(),
+        Command::Serve(serve) => serve.run(),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Wrong(format!("the program cannot start its threads: {error}")))
+}

@@ -1,0 +1,58 @@
+//! `russet simulate`: simulated devices against any running server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Done, Failure};
+use crate::simulator::{Plan, Report, Trust, simulate};
+
+#[derive(Args)]
+pub(super) struct Simulate {
+    /// An enrollment link, as `russet invite` prints it.
+    #[arg(long, value_name = "URL")]
+    enroll: String,
+    /// How many devices enroll.
+    #[arg(long, default_value_t = 1)]
+    devices: usize,
+    /// How many of them are at work at the same time.
+    #[arg(long, default_value_t = 16)]
+    concurrency: usize,
+    /// How often each connects after it enrolled.
+    #[arg(long, default_value_t = 1)]
+    connects: usize,
+    /// Certificates to trust besides the system's: PEM, or one as `/ca.crt` gives it.
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    #[arg(long)]
+    json: bool,
+}
+
+impl Simulate {
+    pub(super) async fn run(self) -> Done {
+        let mut trust = Trust::system();
+        if let Some(file) = &self.trust {
+            let pem = std::fs::read(file)
+                .map_err(|error| Failure::Wrong(format!("{} cannot be read: {error}", file.display())))?;
+            trust = trust.and_pem(&pem).map_err(|fault| Failure::Wrong(fault.to_string()))?;
+        }
+        let plan = Plan {
+            link: self.enroll,
+            devices: self.devices,
+            concurrency: self.concurrency,
+            connects: self.connects,
+            trust,
+        };
+        finish(&simulate(&plan, None).await, self.json)
+    }
+}
+
+/// Prints a report; errors in it make the exit code 1.
+fn finish(report: &Report, json: bool) -> Done {
+    if json {
+        println!("{}", report.json());
+    } else {
+        println!("{report}");
+    }
+    if report.exit_code() == 0 { Ok(()) } else { Err(Failure::Said) }
+}

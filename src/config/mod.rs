@@ -1,0 +1,238 @@
+//! Russet's configuration: `russet.toml`, one struct for each table.
+//!
+//! The commands [`find`] the file, [`load()`] it with its overrides and hand the tables to the layers
+//! above; `russet check` prints [`report()`]. [`EXAMPLE`] is every key with its default and a
+//! sentence. The keys are a contract: INTERFACE section 2.
+//!
+//! **Invariant:** a [`Config`] that exists is right as far as one can know without opening anything:
+//! paths are absolute, addresses are parsed, and no two values contradict each other.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use crate::clock::Seconds;
+
+mod address;
+mod appliance;
+mod check;
+mod files;
+mod load;
+mod mistake;
+mod report;
+mod secret;
+mod settings;
+mod tables;
+
+pub use address::{HostPort, Location, Origin};
+pub use appliance::{Appliance, Network, Wifi};
+pub use load::{environment, find, load, overrides, parse};
+pub use mistake::{Mistake, Mistakes};
+pub use report::report;
+pub use secret::Secret;
+
+/// The documented example: every key with its default. Parsing it gives [`Config::default`].
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The folder with `russet.db`, its keys and the socket.
+    pub data_dir: PathBuf,
+    pub server: Server,
+    pub tls: Tls,
+    pub organization: Organization,
+    pub apns: Apns,
+    pub enrollment: Enrollment,
+    pub proxy: Proxy,
+    pub webhook: Webhook,
+    pub mail: Mail,
+    pub updates: Updates,
+    pub retention: Retention,
+    pub backup: Backup,
+    pub admin: Admin,
+    /// Read on the appliance image only.
+    pub appliance: Appliance,
+    pub log: Log,
+}
+
+/// Where the program listens, and under which name devices know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Empty: people are served on `listen`.
+    pub admin_listen: Vec<SocketAddr>,
+    pub http_listen: Vec<SocketAddr>,
+    pub public_url: Origin,
+}
+
+/// How the server proves its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub mode: TlsMode,
+    pub acme: Acme,
+}
+
+/// Where the TLS certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// A certificate authority of our own, for the host of `public_url` only.
+    SelfSigned,
+    /// PEM files that someone else renews.
+    Files { certificate: PathBuf, private_key: PathBuf },
+}
+
+/// The ACME account of mode `acme`, which this version does not serve yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    pub directory: String,
+    pub contact: Option<String>,
+    pub challenge: Challenge,
+    /// PEM file with an extra root for the ACME server.
+    pub trust: Option<PathBuf>,
+}
+
+/// How an ACME server sees that the name is ours (RFC 8555 section 8, RFC 8737).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    TlsAlpn01,
+    Http01,
+    Dns01,
+}
+
+/// Who manages the devices, as their people read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    pub name: String,
+    /// Reverse DNS, the prefix of every PayloadIdentifier.
+    pub identifier: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+}
+
+/// Apple's push service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apns {
+    pub server: Origin,
+    /// PEM file with extra root certificates.
+    pub trust: Option<PathBuf>,
+}
+
+/// What a device enrolls with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrollment {
+    pub identity: Identity,
+    /// More than `renew_before_days`, at most `ca_days`.
+    pub identity_days: u32,
+    pub ca_days: u32,
+    pub renew_before_days: u32,
+    /// Apple's AccessRights, 1 to 8191.
+    pub access_rights: u16,
+}
+
+/// The protocol by which a device gets its identity. ACME comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    Scep,
+}
+
+/// Proxies in front of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    pub trusted: Vec<IpNet>,
+    /// In lower case; only ever set together with `trusted`.
+    pub client_certificate_header: Option<String>,
+}
+
+/// Where events are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    pub url: Option<String>,
+    pub secret: Option<Secret>,
+}
+
+/// Alerts by SMTP; `from` and `to` are there whenever `server` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    pub server: Option<HostPort>,
+    pub from: Option<String>,
+    pub to: Vec<String>,
+}
+
+/// Where updates are announced: Apple's and Russet's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Updates {
+    pub catalogue: Location,
+    /// PEM file with the roots for `catalogue`.
+    pub catalogue_trust: Option<PathBuf>,
+    pub source: Option<Location>,
+}
+
+/// How long history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub days: u32,
+}
+
+/// Backups that nobody has to think of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    pub directory: Option<PathBuf>,
+    pub every: Seconds,
+    pub keep: u32,
+    pub packages: bool,
+}
+
+/// How people sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The host that passkeys belong to, if not that of `public_url`.
+    pub host: Option<String>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub level: Level,
+    pub format: LogFormat,
+}
+
+/// The least important thing that is still logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// The host of `public_url`: a DNS name in lower case or an IP address without brackets.
+    pub fn public_host(&self) -> &str {
+        &self.server.public_url.host
+    }
+
+    /// Whether only this machine can use the links that are given out.
+    pub fn public_url_is_localhost(&self) -> bool {
+        self.server.public_url.is_localhost()
+    }
+
+    /// This configuration with `--data-dir`, which is relative to the current directory.
+    #[must_use]
+    pub fn with_data_dir(self, data_dir: Option<&Path>) -> Self {
+        match data_dir {
+            Some(folder) => Self { data_dir: settings::absolute(Path::new(""), folder), ..self },
+            None => self,
+        }
+    }
+}

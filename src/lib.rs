@@ -1,0 +1,36 @@
+//! Russet: an Apple device management server in one binary, one SQLite file and one TOML file.
+//!
+//! The modules are layers. Each may use any line beneath it, never its own line, never above;
+//! `tests/it/architecture.rs` executes this list:
+//!
+//! ```text
+//!   cli                                 serve, demo, simulate, check, invite, push-certificate …
+//!   server                              wiring, listeners, background tasks
+//!   admin          simulator            people: JSON API, the page, tokens │ simulated devices
+//!   mdm                                 devices: who is calling, check-in, connect, queue, wake
+//!   enroll                              invitations, sessions, the enrollment profile
+//!   ddm            apns                 declarations (what a device is told) │ pushes
+//!   pki                                 authorities, identities, CMS, SCEP, sealing
+//!   schema         storage              Apple's names and constraints │ one file, one writer
+//!   config  error  id  clock  plist  request   leaf files
+//! ```
+//!
+//! Start reading at [`mdm`], then [`storage`]; `ARCHITECTURE.md` walks through three requests.
+
+pub mod admin;
+pub mod apns;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod ddm;
+pub mod enroll;
+pub mod error;
+pub mod id;
+pub mod mdm;
+pub mod pki;
+pub mod plist;
+pub mod request;
+pub mod schema;
+pub mod server;
+pub mod simulator;
+pub mod storage;

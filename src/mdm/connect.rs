@@ -1,0 +1,154 @@
+//! `PUT /mdm/connect`: the command channel (Apple: "Sending MDM commands to a device").
+//!
+//! A device says Idle or reports what became of a command, and gets the next one or an empty body.
+//! Most connections of a healthy fleet have nothing to say and nothing to hear; they touch only the
+//! readers.
+//!
+//! **Invariant:** report and next command are one transaction: a crash never loses one of them.
+
+use axum::body::Bytes;
+use plist::{Dictionary, Value};
+
+use super::enrollment::{self, Facts};
+use super::ids::Ids;
+use super::queue::{self, Answered, Report, Status};
+use super::reply::{Refusal, Reply};
+use super::{Mdm, caller::Caller, event, renewal, wake};
+use crate::error::{Error, Result};
+use crate::pki::identity::State;
+use crate::pki::seal::Seal;
+use crate::plist;
+use crate::storage::Tx;
+
+pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Reply, Refusal> {
+    let message = plist::parse(&body).map_err(Error::from)?;
+    let report = message.as_dictionary().ok_or_else(|| Refusal::bad("the report is not a dictionary"))?;
+    let ids = Ids::of(report)?;
+    let word = plist::string(report, "Status")
+        .map_err(Error::from)?
+        .ok_or_else(|| Refusal::bad("the report has no Status"))?;
+    let status = Status::from_word(word).ok_or_else(|| {
+        Refusal::bad(format!("the Status {} is not known here", crate::id::printable(word)))
+    })?;
+    let uuid = plist::string(report, "CommandUUID").map_err(Error::from)?;
+    if status != Status::Idle && uuid.is_none() {
+        return Err(Refusal::bad("the report names no CommandUUID"));
+    }
+    tracing::Span::current().record("enrollment.id", &ids.enrollment_id);
+    tracing::Span::current().record("status", status.word());
+
+    // All that an Idle without work has to know, read at one moment.
+    let (ended, state, mut waiting) = mdm.store.peek(|conn| {
+        let known = enrollment::find(conn, &ids.enrollment_id)?;
+        let waiting = queue::has_open(conn, &ids.enrollment_id)?;
+        Ok((super::ended(conn, &caller.identity)?, known.map(|known| known.state), waiting))
+    })?;
+    mdm.heed(ended)?;
+    mdm.is_pinned_to(caller, &ids).await?;
+    if caller.identity.state == State::Claim {
+        return Ok(Reply::Empty);
+    }
+    super::enrolled(&ids, state)?;
+    mdm.contacts.seen(&ids.enrollment_id, mdm.store.clock().now());
+
+    let expired = mdm.is_expired(caller);
+    if status == Status::Idle && ids.kind.is_device() {
+        waiting |= renewal::send_if_due(mdm, &caller.identity, &ids.device_id).await?;
+    }
+    if status == Status::Idle && !waiting {
+        return Ok(Reply::Empty);
+    }
+
+    let (seal, uuid) = (mdm.seal.clone(), uuid.map(str::to_owned));
+    let fingerprint = caller.identity.fingerprint;
+    let next = mdm
+        .store
+        .write("connect", move |tx| {
+            super::still_speaks(tx, &fingerprint)?;
+            exchange(tx, &seal, &ids, status, uuid.as_deref(), &body, &message, expired)
+        })
+        .await?;
+    Ok(next.map_or(Reply::Empty, Reply::Plist))
+}
+
+#[expect(clippy::too_many_arguments, reason = "one transaction, spelled out where it is used")]
+fn exchange(
+    tx: &Tx<'_>,
+    seal: &Seal,
+    ids: &Ids,
+    status: Status,
+    uuid: Option<&str>,
+    body: &[u8],
+    message: &Value,
+    expired: bool,
+) -> Result<Option<Vec<u8>>> {
+    let enrollment = ids.enrollment_id.as_str();
+    match uuid {
+        Some(uuid) if status != Status::Idle => {
+            let report = Report { status, body, answer: message };
+            if let Some(answered) = queue::report(tx, seal, enrollment, uuid, &report)? {
+                learn(tx, ids, status, &answered, message)?;
+            }
+        }
+        _ => queue::idle(tx, enrollment)?,
+    }
+    let next = queue::next(tx, seal, enrollment, expired)?;
+    match queue::open_attempts(tx, enrollment)? {
+        None => wake::nothing_due(tx, enrollment)?,
+        Some(attempts) => wake::later(tx, enrollment, wake::pause_after(attempts.saturating_sub(1)))?,
+    }
+    Ok(next)
+}
+
+/// What an answer teaches about the device.
+fn learn(tx: &Tx<'_>, ids: &Ids, status: Status, answered: &Answered, message: &Value) -> Result<()> {
+    let enrollment = ids.enrollment_id.as_str();
+    if answered.purpose_is_renewal && status != Status::Acknowledged {
+        event::record(
+            tx,
+            "renewal-failed",
+            Some(enrollment),
+            "The device did not install its new identity; it is asked again in four hours.",
+        )?;
+    }
+    if status != Status::Acknowledged {
+        return Ok(());
+    }
+    match answered.request_type.as_str() {
+        "DeviceInformation" => {
+            match message.as_dictionary().and_then(|report| report.get("QueryResponses")) {
+                Some(Value::Dictionary(answers)) => device_information(tx, enrollment, answers),
+                _ => Ok(()),
+            }
+        }
+        "DeviceConfigured" | "UserConfigured" => enrollment::configured(tx, enrollment),
+        "EraseDevice" if ids.kind.is_device() => {
+            enrollment::erased(tx, enrollment)?;
+            event::record(
+                tx,
+                "erased",
+                Some(enrollment),
+                "The device acknowledged that it is erasing itself.",
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A key of a wrong type is as good as a missing one: the answer itself is kept whole.
+fn device_information(tx: &Tx<'_>, enrollment: &str, answers: &Dictionary) -> Result<()> {
+    let text = |key: &str| {
+        answers.get(key).and_then(Value::as_string).filter(|text| (1..=255).contains(&text.len()))
+    };
+    let facts = Facts {
+        topic: "",
+        serial_number: text("SerialNumber"),
+        name: text("DeviceName"),
+        model: text("Model"),
+        model_name: text("ModelName"),
+        product_name: text("ProductName"),
+        os_version: text("OSVersion"),
+        build_version: text("BuildVersion"),
+    };
+    enrollment::learn(tx, enrollment, &facts, answers.get("IsSupervised").and_then(Value::as_boolean))
+}

@@ -1,0 +1,420 @@
+//! The queue: what waits for each channel, what was handed out, what came back.
+//!
+//! Order is priority, then arrival. Delivery is at least once: what was handed out and not answered
+//! is handed out again. A NotNow is not repeated before the device's next Idle (or a while later,
+//! since a device forgets what it refused); a command that a device never answers goes behind the
+//! others. See Apple's "Sending MDM commands" and "Handling NotNow status responses".
+//!
+//! **Invariant:** the first final answer of a command stands; reports that are repeated, unknown or
+//! somebody else's change nothing.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value as Json;
+
+use crate::clock::{self, MINUTE, Seconds};
+use crate::error::{Error, Result};
+use crate::pki::seal::Seal;
+use crate::storage::Tx;
+
+/// A command that was refused with NotNow is offered again after this, even without an Idle.
+const NOT_NOW_PAUSE: Seconds = 10 * MINUTE;
+/// A command handed out so often without any answer goes behind the others.
+const STUCK: u32 = 3;
+
+const REQUEST_SEALED: u8 = 1;
+const ANSWER_SEALED: u8 = 2;
+
+/// Who caused a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A person or a script.
+    Asked,
+    /// The server, to renew the device's identity.
+    Renewal,
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Renewal => "renewal",
+        }
+    }
+}
+
+/// A command to be queued.
+pub struct New<'a> {
+    pub uuid: &'a str,
+    pub request_type: &'a str,
+    /// The property list that the device gets, byte for byte.
+    pub request: &'a [u8],
+    pub secret: bool,
+    pub urgent: bool,
+    pub purpose: Purpose,
+    pub queued_by: &'a str,
+    pub expires_at: Option<Seconds>,
+}
+
+/// What a device said about a command, or that it has nothing to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Idle,
+    Acknowledged,
+    Error,
+    CommandFormatError,
+    NotNow,
+}
+
+impl Status {
+    /// Reads Apple's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "Idle" => Self::Idle,
+            "Acknowledged" => Self::Acknowledged,
+            "Error" => Self::Error,
+            "CommandFormatError" => Self::CommandFormatError,
+            "NotNow" => Self::NotNow,
+            _ => return None,
+        })
+    }
+
+    /// Apple's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Acknowledged => "Acknowledged",
+            Self::Error => "Error",
+            Self::CommandFormatError => "CommandFormatError",
+            Self::NotNow => "NotNow",
+        }
+    }
+}
+
+fn seal_name(enrollment_id: &str, uuid: &str) -> String {
+    format!("command/{enrollment_id}/{uuid}")
+}
+
+/// Queues a command.
+///
+/// # Errors
+/// `Conflict` when this enrollment has a command of that UUID already.
+pub fn enqueue(tx: &Tx<'_>, seal: &Seal, enrollment_id: &str, new: &New<'_>) -> Result<()> {
+    let sealed = new.secret.then(|| seal.seal(&seal_name(enrollment_id, new.uuid), new.request));
+    let queued = tx
+        .prepare_cached(
+            "INSERT INTO commands (enrollment_id, uuid, request_type, purpose, priority, status, request, sealed,
+                                   queued_at, queued_by, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'Pending', ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            enrollment_id,
+            new.uuid,
+            new.request_type,
+            new.purpose.word(),
+            i32::from(new.urgent),
+            sealed.as_deref().unwrap_or(new.request),
+            if sealed.is_some() { REQUEST_SEALED } else { 0 },
+            tx.now(),
+            new.queued_by,
+            new.expires_at,
+        ])?;
+    if queued == 0 {
+        return Err(Error::conflict(format!(
+            "a command with the UUID {} is queued for {enrollment_id} already; leave CommandUUID out to be given a new one",
+            crate::id::printable(new.uuid)
+        )));
+    }
+    super::wake::due(tx, enrollment_id)
+}
+
+/// Whether anything waits for a channel; for the Idle that has nothing to hear.
+pub fn has_open(conn: &Connection, enrollment_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM commands WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') LIMIT 1",
+        )?
+        .exists([enrollment_id])?)
+}
+
+/// Whether a renewal waits for a device.
+pub fn has_open_renewal(conn: &Connection, enrollment_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM commands
+             WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') AND purpose = 'renewal' LIMIT 1",
+        )?
+        .exists([enrollment_id])?)
+}
+
+/// What a device gets next, marked as sent.
+///
+/// `only_renewal`: its identity has expired, and it gets the renewal and nothing else.
+pub fn next(tx: &Tx<'_>, seal: &Seal, enrollment_id: &str, only_renewal: bool) -> Result<Option<Vec<u8>>> {
+    expire(tx, enrollment_id)?;
+    let found = tx
+        .prepare_cached(
+            "SELECT id, uuid, request, sealed FROM commands
+             WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow')
+               AND (deferred = 0 OR not_now_at <= ?2)
+               AND (?3 = 0 OR purpose = 'renewal')
+             ORDER BY attempts >= ?4, priority DESC, id LIMIT 1",
+        )?
+        .query_row(params![enrollment_id, tx.now() - NOT_NOW_PAUSE, only_renewal, STUCK], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, u8>(3)?,
+            ))
+        })
+        .optional()?;
+    let Some((id, uuid, request, sealed)) = found else { return Ok(None) };
+    tx.prepare_cached(
+        "UPDATE commands SET status = 'Sent', sent_at = ?2, attempts = attempts + 1, deferred = 0 WHERE id = ?1",
+    )?
+    .execute(params![id, tx.now()])?;
+    Ok(Some(if sealed & REQUEST_SEALED == 0 {
+        request
+    } else {
+        seal.open_sealed(&seal_name(enrollment_id, &uuid), &request)?
+    }))
+}
+
+/// A new poll: what the device refused before may be offered again.
+pub fn idle(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE commands SET deferred = 0
+         WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') AND deferred = 1",
+    )?
+    .execute([enrollment_id])?;
+    Ok(())
+}
+
+/// The command that a report is about.
+pub struct Answered {
+    pub request_type: String,
+    pub purpose_is_renewal: bool,
+}
+
+/// Stores a report; answers what it was about, or nothing when it changes nothing.
+pub fn report(
+    tx: &Tx<'_>,
+    seal: &Seal,
+    enrollment_id: &str,
+    uuid: &str,
+    report: &Report<'_>,
+) -> Result<Option<Answered>> {
+    let found = tx
+        .prepare_cached(
+            "SELECT id, request_type, sealed, purpose FROM commands
+             WHERE enrollment_id = ?1 AND uuid = ?2
+               -- What was canceled or expired after it was sent was done all the same: its answer is the truth.
+               AND (status IN ('Pending', 'Sent', 'NotNow')
+                    OR (status IN ('Canceled', 'Expired') AND sent_at IS NOT NULL))",
+        )?
+        .query_row([enrollment_id, uuid], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, u8>(2)?,
+                row.get::<_, String>(3)?,
+            ))
+        })
+        .optional()?;
+    let Some((id, request_type, sealed, purpose)) = found else { return Ok(None) };
+    if report.status == Status::NotNow {
+        tx.prepare_cached(
+            "UPDATE commands SET status = 'NotNow', not_now_at = ?2, deferred = 1
+             WHERE id = ?1 AND status IN ('Pending', 'Sent', 'NotNow')",
+        )?
+        .execute(params![id, tx.now()])?;
+        return Ok(None);
+    }
+    let name = seal_name(enrollment_id, uuid);
+    let secret = crate::schema::secrets::has_secrets(&request_type, report.answer);
+    let (status, chain) = report.outcome(&request_type);
+    let answer = secret.then(|| seal.seal(&name, report.body));
+    tx.prepare_cached(
+        "UPDATE commands SET status = ?2, answer = ?3, sealed = ?4, error_chain = ?5, answered_at = ?6, deferred = 0
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        status.word(),
+        answer.as_deref().unwrap_or(report.body),
+        sealed | if secret { ANSWER_SEALED } else { 0 },
+        chain.map(|chain| chain.to_string()),
+        tx.now(),
+    ])?;
+    Ok(Some(Answered { request_type, purpose_is_renewal: purpose == "renewal" }))
+}
+
+/// A report's status and its property list, as it came and as it was read.
+pub struct Report<'a> {
+    pub status: Status,
+    pub body: &'a [u8],
+    pub answer: &'a plist::Value,
+}
+
+impl Report<'_> {
+    /// How it ended, and Apple's error chain. An item that failed inside an Acknowledged answer to
+    /// Settings is a failure: the device did not do what was asked.
+    fn outcome(&self, request_type: &str) -> (Status, Option<Json>) {
+        let Some(answer) = self.answer.as_dictionary() else { return (self.status, None) };
+        if let Some(chain) = answer.get("ErrorChain") {
+            return (self.status, Some(crate::plist::json::to_json(chain)));
+        }
+        let items = answer.get("Settings").and_then(plist::Value::as_array);
+        if let (Status::Acknowledged, "Settings", Some(items)) = (self.status, request_type, items) {
+            let failed: Vec<Json> = items
+                .iter()
+                .filter_map(plist::Value::as_dictionary)
+                .filter(|item| {
+                    item.get("Status")
+                        .and_then(plist::Value::as_string)
+                        .is_some_and(|status| status != "Acknowledged")
+                })
+                .flat_map(|item| match item.get("ErrorChain").map(crate::plist::json::to_json) {
+                    Some(Json::Array(chain)) if !chain.is_empty() => chain,
+                    _ => vec![serde_json::json!({
+                        "LocalizedDescription": "the device refused one item of this Settings command",
+                    })],
+                })
+                .collect();
+            if !failed.is_empty() {
+                return (Status::Error, Some(Json::Array(failed)));
+            }
+        }
+        (self.status, None)
+    }
+}
+
+/// Whether anything still waits for a channel, and how often the least offered of it was offered:
+/// the more often, the longer the pause before it is pushed for.
+pub fn open_attempts(conn: &Connection, enrollment_id: &str) -> Result<Option<u32>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT MIN(attempts) FROM commands
+             WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow')",
+        )?
+        .query_row([enrollment_id], |row| row.get(0))?)
+}
+
+/// Marks what has expired; only what a device could still get is looked at.
+fn expire(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    if !clock::is_sane(tx.now()) {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "UPDATE commands SET status = 'Expired', answered_at = ?2
+         WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') AND expires_at <= ?2",
+    )?
+    .execute(params![enrollment_id, tx.now()])?;
+    Ok(())
+}
+
+/// Marks what has expired for any device; a background task's.
+pub fn expire_all(tx: &Tx<'_>) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE commands SET status = 'Expired', answered_at = ?1
+         WHERE status IN ('Pending', 'Sent', 'NotNow') AND expires_at <= ?1",
+    )?
+    .execute([tx.now()])?;
+    Ok(())
+}
+
+/// Cancels one command that was not answered.
+///
+/// # Errors
+/// `NotFound`; `Conflict` when it was answered or canceled already.
+pub fn cancel(tx: &Tx<'_>, enrollment_id: &str, uuid: &str) -> Result<()> {
+    let changed = tx
+        .prepare_cached(
+            "UPDATE commands SET status = 'Canceled', answered_at = ?3
+             WHERE enrollment_id = ?1 AND uuid = ?2 AND status IN ('Pending', 'Sent', 'NotNow')",
+        )?
+        .execute(params![enrollment_id, uuid, tx.now()])?;
+    if changed == 1 {
+        return if has_open(tx, enrollment_id)? {
+            Ok(())
+        } else {
+            super::wake::nothing_due(tx, enrollment_id)
+        };
+    }
+    let status: Option<String> = tx
+        .prepare_cached("SELECT status FROM commands WHERE enrollment_id = ?1 AND uuid = ?2")?
+        .query_row([enrollment_id, uuid], |row| row.get(0))
+        .optional()?;
+    Err(match status {
+        None => Error::NotFound("such command".into()),
+        Some(status) => {
+            Error::conflict(format!("the command cannot be canceled any more: its status is {status}"))
+        }
+    })
+}
+
+/// Cancels everything that waits for a device and its users: it starts anew or is gone.
+pub fn cancel_all(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE commands SET status = 'Canceled', answered_at = ?2
+         WHERE status IN ('Pending', 'Sent', 'NotNow')
+           AND enrollment_id IN (SELECT ?1 UNION SELECT id FROM enrollments WHERE parent_id = ?1)",
+    )?
+    .execute(params![device_id, tx.now()])?;
+    Ok(())
+}
+
+/// Cancels renewals that wait: a newer one takes their place, or the device was renewed.
+pub fn cancel_renewals(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE commands SET status = 'Canceled', answered_at = ?2
+         WHERE enrollment_id = ?1 AND status IN ('Pending', 'NotNow') AND purpose = 'renewal'",
+    )?
+    .execute(params![device_id, tx.now()])?;
+    Ok(())
+}
+
+/// Removes answered commands older than `before`, but the latest of each kind of each enrollment.
+pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
+    Ok(tx
+        .prepare_cached(
+            "DELETE FROM commands WHERE id IN (
+                 SELECT old.id FROM commands AS old
+                 WHERE old.answered_at < ?1
+                   AND EXISTS (SELECT 1 FROM commands AS newer
+                               WHERE newer.enrollment_id = old.enrollment_id
+                                 AND newer.request_type = old.request_type
+                                 AND newer.answered_at IS NOT NULL AND newer.id > old.id)
+                 LIMIT ?2)",
+        )?
+        .execute(params![before, limit])?)
+}
+
+/// Removes the whole history of a device and its users.
+pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "DELETE FROM commands
+         WHERE enrollment_id IN (SELECT ?1 UNION SELECT id FROM enrollments WHERE parent_id = ?1)",
+    )?
+    .execute([device_id])?;
+    Ok(())
+}
+
+/// Opens what a command's row holds, sealed or not: request and answer.
+pub fn open_sealed(
+    seal: &Seal,
+    enrollment_id: &str,
+    uuid: &str,
+    sealed: u8,
+    request: Vec<u8>,
+    answer: Option<Vec<u8>>,
+) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let name = seal_name(enrollment_id, uuid);
+    let request = if sealed & REQUEST_SEALED == 0 { request } else { seal.open_sealed(&name, &request)? };
+    let answer = match answer {
+        Some(answer) if sealed & ANSWER_SEALED != 0 => Some(seal.open_sealed(&name, &answer)?),
+        other => other,
+    };
+    Ok((request, answer))
+}

@@ -1,0 +1,112 @@
+//! Renewal of device identities.
+//!
+//! Apple's devices do not renew the MDM identity by themselves: the server sends InstallProfile with
+//! the enrollment profile again, with a new identity payload and everything else as it was. It is
+//! looked for at start, at each contact and every ten minutes; one that came to nothing is sent
+//! again. See Apple's "Managing certificates for device management services and devices".
+//!
+//! **Invariant:** a renewal repeats the parameters of the session that the device enrolled with,
+//! whatever the configuration says now.
+
+use plist::{Dictionary, Value};
+
+use super::enrollment::{self, State};
+use super::queue::{self, New, Purpose};
+use super::{Mdm, event};
+use crate::enroll::session::{self, Origin};
+use crate::error::Result;
+use crate::id;
+use crate::pki::identity::{self, Identity};
+use crate::plist;
+
+/// Sends a renewal to a device whose identity ends soon or has ended, unless one is under way; answers
+/// whether it did.
+pub(super) async fn send_if_due(mdm: &Mdm, identity: &Identity, device_id: &str) -> Result<bool> {
+    // Issuing needs the right time, and a wrong clock makes everything look expired.
+    let clock = mdm.store.clock();
+    if identity.not_after - mdm.renew_before > clock.now() || !clock.is_sane() {
+        return Ok(false);
+    }
+    send(mdm, device_id).await
+}
+
+/// Looks for devices whose identities end soon; a background task's.
+///
+/// # Errors
+/// The database's.
+pub async fn round(mdm: &Mdm) -> Result<usize> {
+    let clock = mdm.store.clock();
+    if !clock.is_sane() {
+        return Ok(0);
+    }
+    let end = clock.now() + mdm.renew_before;
+    let due = mdm.store.read(move |conn| identity::ending_before(conn, end)).await?;
+    for device_id in &due {
+        send(mdm, device_id).await?;
+    }
+    Ok(due.len())
+}
+
+/// Answers whether one was sent.
+async fn send(mdm: &Mdm, device_id: &str) -> Result<bool> {
+    let now = mdm.store.clock().now();
+    let device = device_id.to_owned();
+    let parameters = mdm.store.peek(|conn| {
+        let known = enrollment::find(conn, &device)?.filter(|known| known.state == State::Enrolled);
+        let newest = identity::newest_of(conn, &device)?;
+        let (Some(known), Some(newest)) = (known, newest) else { return Ok(None) };
+        if newest.not_after - mdm.renew_before > now {
+            return Ok(None);
+        }
+        let last = session::newest_renewal(conn, &device)?;
+        let waiting = queue::has_open_renewal(conn, &device)?;
+        if !session::renewal_is_due(last.as_ref(), waiting, newest.is_expired(now), now) {
+            return Ok(None);
+        }
+        let enrolled_with = known.session_id.as_deref().map(|id| session::find(conn, id)).transpose()?;
+        Ok(enrolled_with.flatten().map(|session| session.parameters))
+    })?;
+    let Some(parameters) = parameters else { return Ok(false) };
+
+    let (session_id, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
+    let profile = mdm.enroll.signed_profile(&parameters, &session_id, &challenge).await?;
+    let uuid = id::uuid();
+    let request = install_profile(&uuid, profile);
+    let seal = mdm.seal.clone();
+    mdm.store
+        .write("renewal", move |tx| {
+            queue::cancel_renewals(tx, &device)?;
+            let origin = Origin::Renewal(device.clone());
+            let expires_at = session::renewal_expiry(tx.now());
+            session::open_as(tx, &session_id, &challenge, &origin, &parameters, expires_at)?;
+            let new = New {
+                uuid: &uuid,
+                request_type: "InstallProfile",
+                request: &request,
+                secret: true,
+                urgent: false,
+                purpose: Purpose::Renewal,
+                queued_by: "russet",
+                expires_at: Some(expires_at),
+            };
+            queue::enqueue(tx, &seal, &device, &new)?;
+            event::record(
+                tx,
+                "renewal-sent",
+                Some(&device),
+                "The device's identity ends soon; a new one was sent.",
+            )
+        })
+        .await?;
+    Ok(true)
+}
+
+fn install_profile(uuid: &str, profile: Vec<u8>) -> Vec<u8> {
+    let mut command = Dictionary::new();
+    command.insert("RequestType".into(), "InstallProfile".into());
+    command.insert("Payload".into(), Value::Data(profile));
+    let mut request = Dictionary::new();
+    request.insert("CommandUUID".into(), uuid.into());
+    request.insert("Command".into(), Value::Dictionary(command));
+    plist::to_xml(&Value::Dictionary(request))
+}

@@ -1,0 +1,291 @@
+//! Who has something to be woken for, and when it is pushed.
+//!
+//! Whoever creates work marks the channel as due in the same transaction; after the commit this
+//! looks. A push carries no command and several coalesce, so one is enough however much waits. A
+//! device that does not come is pushed again with growing pauses; what APNs could not take is tried
+//! again within two seconds, doubling to an hour.
+//!
+//! **Invariant:** work and wake-up cannot drift apart: a crash between them leaves the row that says
+//! the push is due.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::task::JoinSet;
+
+use super::{Mdm, contact, enrollment, event};
+use crate::apns::{Push, PushResult, Verdict};
+use crate::clock::{DAY, HOUR, MINUTE, Seconds};
+use crate::error::{Error, Result};
+use crate::id;
+use crate::storage::Tx;
+
+/// Pauses before a device that did not come is pushed again; the last repeats.
+const PAUSES: [Seconds; 5] = [15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY];
+/// The longest pause after a push that could not be delivered.
+const LONGEST_RETRY: Seconds = HOUR;
+/// How many channels one round looks at.
+const ROUND: u32 = 500;
+/// The longest that the task sleeps without looking.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// There is work for this channel: it is pushed after the commit.
+pub fn due(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO wakes (enrollment_id, due_at) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = 0",
+    )?
+    .execute(params![enrollment_id, tx.now()])?;
+    tx.wake();
+    Ok(())
+}
+
+/// The channel is here and has more to come for: it is pushed only if it does not come back.
+pub fn later(tx: &Tx<'_>, enrollment_id: &str, pause: Seconds) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO wakes (enrollment_id, due_at) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = 0",
+    )?
+    .execute(params![enrollment_id, tx.now() + pause])?;
+    Ok(())
+}
+
+/// A topic has a new push certificate: who was not reached with the old one is pushed at once.
+pub fn due_on_topic(tx: &Tx<'_>, topic: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE wakes SET due_at = ?2, attempts = 0
+         WHERE due_at > ?2 AND enrollment_id IN (SELECT id FROM enrollments WHERE topic = ?1)",
+    )?
+    .execute(params![topic, tx.now()])?;
+    Ok(())
+}
+
+/// Nothing waits for this channel.
+pub fn nothing_due(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM wakes WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
+    Ok(())
+}
+
+/// Nothing waits for a device and its users.
+pub fn nothing_due_for_all(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "DELETE FROM wakes
+         WHERE enrollment_id IN (SELECT ?1 UNION SELECT id FROM enrollments WHERE parent_id = ?1)",
+    )?
+    .execute([device_id])?;
+    Ok(())
+}
+
+/// The pause after a command was handed out, or refused with NotNow `attempts` times.
+pub fn pause_after(attempts: u32) -> Seconds {
+    PAUSES[usize::try_from(attempts).unwrap_or(usize::MAX).min(PAUSES.len() - 1)]
+}
+
+struct Due {
+    enrollment_id: String,
+    attempts: u32,
+    token_at: Seconds,
+    push: Push,
+}
+
+/// Takes what is due and says at once when it is due again, so that a crash repeats nothing and
+/// work that comes while the push is under way gets one of its own.
+///
+/// CROSS JOIN is SQLite's word for this order: what is due is a handful, enrollments are thousands.
+fn take(tx: &Tx<'_>) -> Result<Vec<Due>> {
+    // No pause is longer than a day: only a wrong clock can have put a push farther away.
+    tx.prepare_cached("UPDATE wakes SET due_at = ?1 WHERE due_at > ?2")?
+        .execute(params![tx.now(), tx.now() + 2 * DAY])?;
+    let due: Vec<Due> = tx
+        .prepare_cached(
+            "SELECT w.enrollment_id, w.attempts, e.push_token_at, e.topic, e.push_token, e.push_magic
+             FROM wakes AS w CROSS JOIN enrollments AS e ON e.id = w.enrollment_id
+             WHERE w.due_at <= ?1 AND e.push_token IS NOT NULL AND e.push_rejected = 0
+             ORDER BY w.due_at LIMIT ?2",
+        )?
+        .query_map(params![tx.now(), ROUND], |row| {
+            Ok(Due {
+                enrollment_id: row.get(0)?,
+                attempts: row.get(1)?,
+                token_at: row.get(2)?,
+                push: Push { topic: row.get(3)?, token: row.get(4)?, magic: row.get(5)? },
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut again =
+        tx.prepare_cached("UPDATE wakes SET due_at = ?2, attempts = attempts + 1 WHERE enrollment_id = ?1")?;
+    for due in &due {
+        again.execute(params![due.enrollment_id, tx.now() + pause_after(due.attempts)])?;
+    }
+    Ok(due)
+}
+
+/// When the next push is due, if any.
+fn next_due(conn: &Connection) -> Result<Option<Seconds>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT w.due_at FROM wakes AS w CROSS JOIN enrollments AS e ON e.id = w.enrollment_id
+             WHERE e.push_token IS NOT NULL AND e.push_rejected = 0
+             ORDER BY w.due_at LIMIT 1",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?)
+}
+
+/// Pushes everything that is due now; answers how many.
+///
+/// # Errors
+/// The database's. What APNs answers is never an error here: it is written down and acted on.
+pub async fn round(mdm: &Mdm) -> Result<usize> {
+    let mut pushed = 0;
+    loop {
+        let due = mdm.store.write("wake.take", take).await?;
+        let taken = due.len();
+        pushed += taken;
+        let mut under_way = JoinSet::new();
+        for due in due {
+            let apns = mdm.apns.clone();
+            under_way.spawn(async move {
+                let answer = apns.push(&due.push).await;
+                (due, answer)
+            });
+        }
+        let mut answers = Vec::with_capacity(taken);
+        while let Some(ended) = under_way.join_next().await {
+            // A push that panicked is due again by itself.
+            if let Ok(answer) = ended {
+                answers.push(answer);
+            }
+        }
+        if !answers.is_empty() {
+            mdm.store
+                .write("wake.answers", move |tx| {
+                    answers.iter().try_for_each(|(due, answer)| note(tx, due, answer))
+                })
+                .await?;
+        }
+        if taken < ROUND as usize {
+            return Ok(pushed);
+        }
+    }
+}
+
+fn note(tx: &Tx<'_>, due: &Due, answer: &PushResult) -> Result<()> {
+    contact::pushed(tx, &due.enrollment_id, &answer.to_json().to_string())?;
+    let retry = |at: Seconds| -> Result<()> {
+        tx.prepare_cached("UPDATE wakes SET due_at = MIN(due_at, ?2) WHERE enrollment_id = ?1")?
+            .execute(params![due.enrollment_id, at])?;
+        Ok(())
+    };
+    match answer.verdict.clone() {
+        Verdict::Delivered => Ok(()),
+        Verdict::TokenRejected { since } => {
+            reject(tx, &due.enrollment_id, &due.push.token, due.token_at, since)
+        }
+        Verdict::TryAgain { after } => {
+            retry(tx.now() + jittered(due.attempts).max(after.unwrap_or(0).min(LONGEST_RETRY)))
+        }
+        // Somebody has to act first; nothing is lost by asking again in a while.
+        Verdict::CertificateProblem | Verdict::Refused => {
+            tracing::error!(enrollment.id = due.enrollment_id, answer = answer.words, "a push was refused");
+            retry(tx.now() + LONGEST_RETRY)
+        }
+    }
+}
+
+/// Pushes a channel now, whatever is due for it; answers what APNs said.
+///
+/// # Errors
+/// `NotFound`; `Conflict` in words when there is nothing to push with.
+pub async fn push_now(mdm: &Mdm, enrollment_id: &str) -> Result<PushResult> {
+    let found = mdm.store.peek(|conn| match enrollment::find(conn, enrollment_id)? {
+        Some(_) => enrollment::push_of(conn, enrollment_id),
+        None => Err(Error::NotFound("such enrollment".into())),
+    })?;
+    let (push, token_at) = match found {
+        Some((push, token_at, false)) => (push, token_at),
+        Some((_, _, true)) => {
+            return Err(Error::conflict(
+                "Apple no longer accepts this push token; the device can be woken again after its next TokenUpdate",
+            ));
+        }
+        None => {
+            return Err(Error::conflict(
+                "there is no push token: the device has not finished enrolling, or it has left",
+            ));
+        }
+    };
+    let answer = mdm.apns.push(&push).await;
+    let due = Due { enrollment_id: enrollment_id.to_owned(), attempts: 0, token_at, push };
+    let noted = answer.clone();
+    mdm.store.write("wake.now", move |tx| note(tx, &due, &noted)).await?;
+    Ok(answer)
+}
+
+/// Whether a push for this channel is under way or planned.
+pub fn is_due(conn: &Connection, enrollment_id: &str) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM wakes WHERE enrollment_id = ?1")?.exists([enrollment_id])?)
+}
+
+/// APNs said that a token is no longer good. Only if it came before that moment is it about this one.
+pub fn reject(
+    tx: &Tx<'_>,
+    enrollment_id: &str,
+    token: &[u8],
+    token_at: Seconds,
+    since: Option<Seconds>,
+) -> Result<()> {
+    if since.is_some_and(|since| token_at > since) {
+        return Ok(());
+    }
+    enrollment::reject_token(tx, enrollment_id, token)?;
+    event::record(
+        tx,
+        "push-token-rejected",
+        Some(enrollment_id),
+        "Apple no longer accepts this device's push token; it cannot be woken until it comes by itself and brings another",
+    )
+}
+
+/// One second doubled for each attempt, at most an hour, a random part of it left out.
+fn jittered(attempts: u32) -> Seconds {
+    let whole = 2_i64.saturating_pow(attempts.min(12)).clamp(2, LONGEST_RETRY);
+    whole - i64::from(id::random::<1>()[0]) * (whole / 2) / 255
+}
+
+/// Looks after each commit that made work, and when the next push is due, for as long as it runs.
+pub async fn run(mdm: Mdm) {
+    loop {
+        if let Err(error) = round(&mdm).await {
+            tracing::error!(error = error.chain(), "waking devices failed; it is tried again");
+        }
+        let wait = match mdm.store.peek(next_due) {
+            Ok(Some(at)) => {
+                let seconds = u64::try_from(at - mdm.store.clock().now()).unwrap_or(0);
+                Duration::from_secs(seconds.max(1)).min(LONGEST_SLEEP)
+            }
+            Ok(None) => LONGEST_SLEEP,
+            Err(_) => Duration::from_secs(1),
+        };
+        let _ = tokio::time::timeout(wait, mdm.store.woken().notified()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_start_within_two_seconds_and_double_to_an_hour() {
+        for _ in 0..100 {
+            assert!((1..=2).contains(&jittered(0)));
+            assert!((1800..=3600).contains(&jittered(30)));
+        }
+    }
+
+    #[test]
+    fn pauses_grow() {
+        assert!((0..10).map(pause_after).is_sorted());
+        assert_eq!(pause_after(u32::MAX), DAY);
+    }
+}

@@ -1,0 +1,174 @@
+//! The certificates as a client sees them, and when they change.
+
+use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::EARLIEST_SANE;
+use crate::storage::tests::temporary;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+
+const NOW: Seconds = EARLIEST_SANE + 100 * DAY;
+
+fn names(host: &str) -> Names {
+    Names::new(host, Some("pi"), &["10.0.0.5:443".parse().unwrap()])
+}
+
+fn make(stored: Stored, names: &Names, now: Seconds) -> Renewed {
+    stored.renew("Example School", names, now).unwrap()
+}
+
+fn fresh() -> Renewed {
+    make(Stored { roots: Vec::new(), leaf: None, signer: None }, &names("mdm.example.org"), NOW)
+}
+
+fn stored(all: &TlsAuthority) -> Stored {
+    Stored { roots: vec![all.root.clone()], leaf: Some(all.leaf.clone()), signer: Some(all.signer.clone()) }
+}
+
+#[derive(Debug)]
+struct At(Seconds);
+
+impl TimeProvider for At {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.try_into().ok()?)))
+    }
+}
+
+/// What a client that trusts `root` says of a server with `leaf` at `name`.
+fn connect(root: &Certified, leaf: &Certified, name: &str) -> Result<(), rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(root.certificate.clone())).unwrap();
+    let client = rustls::ClientConfig::builder_with_details(provider.clone(), Arc::new(At(NOW)))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf.key_pkcs8.clone()));
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(leaf.certificate.clone())], key)
+        .unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut server = rustls::ServerConnection::new(Arc::new(server)).unwrap();
+    while client.is_handshaking() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_leaf_is_trusted_by_every_name_of_the_server() {
+    let all = fresh().all;
+    for name in ["mdm.example.org", "pi", "pi.local", "10.0.0.5"] {
+        connect(&all.root, &all.leaf, name).unwrap();
+    }
+    assert!(connect(&all.root, &all.leaf, "other.example.org").is_err());
+}
+
+#[test]
+fn a_leaf_for_another_host_under_the_root_is_refused() {
+    let all = fresh().all;
+    let root = template::parse(&all.root.certificate).unwrap();
+    for (other, server) in [("bank.example", "bank.example"), ("sub.pi", "sub.pi"), ("10.0.0.6", "10.0.0.6")]
+    {
+        let sans: Vec<_> = Names::new(other, None, &[]).general_names().collect();
+        let leaf = make_leaf("Example School", &sans, &all.root, &root, NOW).unwrap();
+        let refused = connect(&all.root, &leaf, server).unwrap_err();
+        assert!(format!("{refused:?}").contains("NameConstraintViolation"), "{other}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_server_known_by_an_address_names_no_other() {
+    let names = Names::new("192.0.2.7", None, &[]);
+    let all = make(Stored { roots: Vec::new(), leaf: None, signer: None }, &names, NOW).all;
+    connect(&all.root, &all.leaf, "192.0.2.7").unwrap();
+    let root = template::parse(&all.root.certificate).unwrap();
+    let sans: Vec<_> = Names::new("mdm.example.org", None, &[]).general_names().collect();
+    let leaf = make_leaf("Example School", &sans, &all.root, &root, NOW).unwrap();
+    assert!(connect(&all.root, &leaf, "mdm.example.org").is_err());
+}
+
+#[test]
+fn what_is_fresh_is_kept_and_what_ages_is_made_anew() {
+    let all = fresh().all;
+    assert!(!make(stored(&all), &names("mdm.example.org"), NOW + 300 * DAY).anything_new());
+    let later = make(stored(&all), &names("mdm.example.org"), NOW + 370 * DAY);
+    assert!(!later.new_root && later.new_leaf && later.new_signer);
+    let decade = make(stored(&all), &names("mdm.example.org"), NOW + 3640 * DAY);
+    assert!(decade.new_root && decade.new_leaf && decade.new_signer);
+    let back = make(stored(&decade.all), &names("mdm.example.org"), NOW);
+    assert!(back.new_root && back.new_leaf, "certificates of the future do not serve the present");
+}
+
+#[test]
+fn a_changed_machine_changes_the_leaf_and_a_changed_url_the_root() {
+    let all = fresh().all;
+    let elsewhere = Names::new("mdm.example.org", Some("other"), &["10.0.0.9:443".parse().unwrap()]);
+    let moved = make(stored(&all), &elsewhere, NOW);
+    assert!(!moved.new_root && moved.new_leaf && !moved.new_signer);
+    connect(&moved.all.root, &moved.all.leaf, "mdm.example.org").unwrap();
+    assert!(connect(&moved.all.root, &moved.all.leaf, "other.local").is_err());
+    assert!(make(stored(&all), &names("new.example.org"), NOW).new_root);
+}
+
+#[test]
+fn leaves_are_short_lived_and_for_one_purpose() {
+    let all = fresh().all;
+    for own in [&all.leaf, &all.signer] {
+        let certificate = template::parse(&own.certificate).unwrap();
+        let (not_before, not_after) = template::validity(&certificate);
+        assert_eq!(not_before, NOW - DAY);
+        assert!(not_after - not_before <= 397 * DAY);
+    }
+    let root = template::parse(&all.root.certificate).unwrap();
+    assert_eq!(root.subject().to_string(), "CN=Example School TLS Root for mdm.example.org");
+}
+
+#[tokio::test]
+async fn the_same_certificates_are_there_after_a_restart() {
+    let (folder, store) = temporary();
+    let seal = Seal::open(folder.path(), None, true).unwrap();
+    let names = names("mdm.example.org");
+    let made = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    let again = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    assert_eq!(made.leaf.certificate, again.leaf.certificate);
+    assert_eq!(made.signer.key_pkcs8, again.signer.key_pkcs8);
+    let renamed = TlsAuthority::open(&store, &seal, "Example College", &names).await.unwrap().unwrap();
+    assert_eq!(made.root.certificate, renamed.root.certificate);
+    assert_ne!(made.signer.certificate, renamed.signer.certificate);
+}
+
+#[tokio::test]
+async fn a_clock_in_1970_makes_nothing_and_keeps_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = crate::clock::Clock::set_to(60);
+    let store = Store::open(folder.path(), clock.clone()).unwrap();
+    let seal = Seal::open(folder.path(), None, true).unwrap();
+    let names = names("mdm.example.org");
+    assert!(TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().is_none());
+    let unknown = template::parse(&temporary_certificate(&names).certificate).unwrap();
+    assert_eq!(template::validity(&unknown).0, 0);
+    clock.advance(NOW);
+    let made = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    clock.advance(-NOW);
+    let kept = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    assert_eq!(made.leaf.certificate, kept.leaf.certificate);
+}
+
+fn temporary_certificate(names: &Names) -> Certified {
+    super::temporary(names).unwrap()
+}

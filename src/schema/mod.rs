@@ -1,0 +1,24 @@
+//! What Apple's schema says, as data, and the checks made with it.
+//!
+//! The tables in `data/` are embedded and read once, at first use. [`commands`] makes a request for a
+//! device from what a person sent; [`secrets`] knows which of its keys nobody is shown; [`checkin`]
+//! checks the types of what devices send. [`table`] and [`check`] know nothing of commands and serve
+//! every table.
+//!
+//! **Invariant:** Apple's names and constraints live in the tables; code holds only what the tables do
+//! not say.
+
+pub mod check;
+pub mod checkin;
+pub mod commands;
+pub mod secrets;
+pub mod table;
+
+mod effect;
+mod nearest;
+
+impl From<crate::plist::PlistError> for crate::error::Error {
+    fn from(error: crate::plist::PlistError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}

@@ -1,0 +1,277 @@
+//! The wiring: from a configuration to a running server.
+//!
+//! The order of [`App::open`] is the order of the layers. Each part is a cheap handle that gets what
+//! stands beneath it and nothing else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::routing::any;
+use rusqlite::OptionalExtension;
+use tokio::task::JoinSet;
+
+use super::certificate_files::CertificateFiles;
+use super::client_certificates::ClientCertificates;
+use super::listener::{Listener, Socket};
+use super::network::Network;
+use super::signer::self_signed;
+use super::tls::{self, ServerCertificate};
+use super::{redirect, tasks};
+use crate::admin::Admin;
+use crate::apns::Apns;
+use crate::clock::Clock;
+use crate::config::{Config, TlsMode};
+use crate::enroll::{self, Enroll, Settings, Signer};
+use crate::error::{Error, Result};
+use crate::mdm::{self, Mdm, caller::Proxy};
+use crate::pki::authority::Authority;
+use crate::pki::seal::{self, Seal};
+use crate::pki::tls_names::{Names, machine_host_name};
+use crate::request;
+use crate::storage::{Lock, Store};
+
+/// The socket's name in the data folder.
+pub const SOCKET: &str = "russet.sock";
+
+/// How long requests may go on after the server was asked to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything but the ports.
+pub struct App {
+    config: Config,
+    pub store: Store,
+    pub mdm: Mdm,
+    pub enroll: Enroll,
+    pub admin: Admin,
+    pub(super) seal: Seal,
+    pub(super) authority: Arc<ArcSwap<Option<Authority>>>,
+    pub(super) signer: Arc<ArcSwap<Signer>>,
+    pub(super) names: Names,
+    pub(super) server_certificate: ServerCertificate,
+    pub(super) client_certificates: ClientCertificates,
+    certificate_files: Option<CertificateFiles>,
+    lock: Lock,
+}
+
+impl App {
+    /// Opens the data folder, making on the first start all that it needs. Opens no port.
+    ///
+    /// # Errors
+    /// In words: the disk's, a newer schema, a lost sealing key, a certificate file that is missing.
+    pub async fn open(config: &Config, lock: Lock, clock: Clock) -> Result<Self> {
+        let store = Store::open(&config.data_dir, clock.clone())?;
+        keep_public_url(&store, config).await?;
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let seal = open_seal(&store, &config.data_dir, credentials.as_deref()).await?;
+
+        let organization = config.organization.name.as_str();
+        let authority = Authority::open(&store, &seal, organization, config.enrollment.ca_days).await?;
+        let client_certificates = ClientCertificates::default();
+        if let Some(authority) = &authority {
+            client_certificates.name_authority(authority.subject_der());
+        }
+        let names = Names::new(config.public_host(), machine_host_name().as_deref(), &config.server.listen);
+        let (server_certificate, signer, certificate_files) = match &config.tls.mode {
+            TlsMode::SelfSigned => {
+                let (pair, signer) = self_signed(&store, &seal, organization, &names).await?;
+                (ServerCertificate::new(pair)?, signer, None)
+            }
+            TlsMode::Files { certificate, private_key } => {
+                let mut files = CertificateFiles::new(certificate.clone(), private_key.clone());
+                let server = files.load()?;
+                let signer = Signer::of_files(&server.pair())?;
+                (server, signer, Some(files))
+            }
+        };
+
+        let apns_server = config.apns.server.to_string();
+        let apns = Apns::open(&store, &seal, &apns_server, config.apns.trust.as_deref(), &clock)?;
+        let authority = Arc::new(ArcSwap::from_pointee(authority));
+        let signer = Arc::new(ArcSwap::from_pointee(signer));
+        let enroll = Enroll::new(&store, settings(config), signer.clone(), authority.clone());
+        let proxy = Proxy {
+            trusted: config.proxy.trusted.clone(),
+            header: config.proxy.client_certificate_header.clone(),
+        };
+        let mdm = Mdm::new(&store, &seal, &apns, &enroll, proxy, config.enrollment.renew_before_days);
+        let admin = Admin::new(&mdm);
+        Ok(Self {
+            config: config.clone(),
+            store,
+            mdm,
+            enroll,
+            admin,
+            seal,
+            authority,
+            signer,
+            names,
+            server_certificate,
+            client_certificates,
+            certificate_files,
+            lock,
+        })
+    }
+
+    /// The configuration that it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the command line gets over the socket: the API and nothing else.
+    pub fn socket_router(&self) -> Router {
+        self.admin.routes()
+    }
+
+    fn device_router(&self) -> Router {
+        let trust = self.enroll.trust_routes();
+        let devices = self.mdm.routes().layer(request::limit(mdm::BODY_LIMIT as u64));
+        let enroll = self.enroll.routes().layer(request::limit(enroll::BODY_LIMIT as u64));
+        trust.merge(devices).merge(enroll)
+    }
+
+    /// Listens, starts the background tasks, and answers how to stop it all.
+    ///
+    /// # Errors
+    /// In words: a port in use or not permitted, a folder that cannot hold the socket.
+    pub async fn serve(mut self) -> Result<Running> {
+        let people = self.admin.routes();
+        let public = if self.config.server.admin_listen.is_empty() {
+            self.device_router().merge(people.clone())
+        } else {
+            // People are served elsewhere; who knocks here is told so without a page.
+            self.device_router()
+                .merge(self.admin.health_route())
+                .fallback(any(|| async { (hyper::StatusCode::NOT_FOUND, "this port serves devices only\n") }))
+        };
+        let listener = Listener::bind(&self.config.server.listen, "[server] listen")?;
+        let admin = Listener::bind(&self.config.server.admin_listen, "[server] admin_listen")?;
+        let http = Listener::bind(&self.config.server.http_listen, "[server] http_listen")?;
+        let socket = Socket::bind(&self.config.data_dir.join(SOCKET))?;
+        let addresses = listener.addresses().to_vec();
+        let admin_addresses = admin.addresses().to_vec();
+
+        let network = Network::default();
+        let asked = tls::config(&self.server_certificate, Some(&self.client_certificates))?;
+        let unasked = tls::config(&self.server_certificate, None)?;
+        network.serve_tls(listener, asked, public);
+        network.serve_tls(admin, unasked, people);
+        let public_url = self.config.server.public_url.to_string();
+        network.serve_plain(http, redirect::router(&public_url, self.enroll.trust_routes()));
+        network.serve_socket(socket, self.socket_router());
+
+        let mut running_tasks = JoinSet::new();
+        if let Some(files) = self.certificate_files.take() {
+            tasks::watch_certificate(&mut running_tasks, files, &self);
+        }
+        let app = Arc::new(self);
+        tasks::start(&mut running_tasks, &app);
+        Ok(Running { app, network, tasks: running_tasks, addresses, admin_addresses })
+    }
+
+    /// Ends without having served: writes what is gathered.
+    pub async fn close(self) {
+        flush(&self.mdm, &self.store).await;
+        drop(self.lock);
+    }
+}
+
+/// A server that listens.
+pub struct Running {
+    pub app: Arc<App>,
+    network: Network,
+    tasks: JoinSet<()>,
+    /// Where devices are served, in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
+    /// Where people are served, if that is elsewhere.
+    pub admin_addresses: Vec<SocketAddr>,
+}
+
+impl Running {
+    /// Whether no server listened on this data folder before; true once, when it does listen. Commands
+    /// that made the folder earlier, and a start that found its port in use, do not count.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_first(&self) -> Result<bool> {
+        let noted = self.app.store.write("first_start", |tx| {
+            Ok(tx.execute("INSERT OR IGNORE INTO facts (name, value) VALUES ('served', '')", [])?)
+        });
+        Ok(noted.await? == 1)
+    }
+
+    /// Lets requests finish, writes what is gathered, and ends.
+    pub async fn stop(mut self) {
+        self.network.stop(PATIENCE).await;
+        self.tasks.shutdown().await;
+        flush(&self.app.mdm, &self.app.store).await;
+    }
+}
+
+async fn flush(mdm: &Mdm, store: &Store) {
+    if let Err(error) = mdm.contacts.flush(store).await {
+        tracing::error!(error = error.chain(), "the last contacts of devices were not written");
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        public_url: config.server.public_url.to_string(),
+        public_url_is_localhost: config.public_url_is_localhost(),
+        organization: config.organization.name.clone(),
+        identifier: config.organization.identifier.clone(),
+        email: config.organization.email.clone(),
+        phone: config.organization.phone.clone(),
+        access_rights: config.enrollment.access_rights,
+        identity_days: config.enrollment.identity_days,
+    }
+}
+
+/// Devices that enrolled know the server by one name for ever; a configuration with another is
+/// refused while there are any. Names that only this machine knows bind nobody.
+async fn keep_public_url(store: &Store, config: &Config) -> Result<()> {
+    let (wanted, is_localhost) = (config.server.public_url.to_string(), config.public_url_is_localhost());
+    store
+        .write("public_url", move |tx| {
+            let told: Option<String> = tx
+                .query_row("SELECT value FROM facts WHERE name = 'public_url'", [], |row| row.get(0))
+                .optional()?;
+            let enrolled = mdm::enrollment::is_any_enrolled(tx)?;
+            match told {
+                Some(told) if told == wanted => Ok(()),
+                Some(told) if enrolled => Err(Error::conflict(format!(
+                    "public_url is {wanted}, but devices are enrolled that know this server as {told} and would be lost; \
+                     write public_url = \"{told}\" again, or unenroll them first"
+                ))),
+                _ if is_localhost => Ok(()),
+                _ => {
+                    tx.execute(
+                        "INSERT INTO facts (name, value) VALUES ('public_url', ?1)
+                         ON CONFLICT DO UPDATE SET value = excluded.value",
+                        [&wanted],
+                    )?;
+                    Ok(())
+                }
+            }
+        })
+        .await
+}
+
+/// The sealing key may be made only while nothing is sealed; the fact says that something may be.
+async fn open_seal(store: &Store, data_dir: &Path, credentials: Option<&Path>) -> Result<Seal> {
+    let in_use =
+        store.peek(|conn| Ok(conn.prepare("SELECT 1 FROM facts WHERE name = 'sealed'")?.exists([])?))?;
+    let seal = Seal::open(data_dir, credentials, !in_use)?;
+    if !in_use {
+        store
+            .write("sealed", |tx| {
+                tx.execute("INSERT OR IGNORE INTO facts (name, value) VALUES ('sealed', ?1)", [seal::FILE])?;
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(seal)
+}

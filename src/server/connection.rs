@@ -1,0 +1,161 @@
+//! One connection, from the accepted stream to its end.
+//!
+//! `network` spawns [`serve`] for each. HTTP/2 or HTTP/1.1 is settled by ALPN (RFC 7301), so nothing
+//! is guessed from the first bytes. The bounds are those of THREATS: headers, streams, resets
+//! (CVE-2023-44487), time.
+//!
+//! **Invariant:** a connection that neither asks nor takes anything ends by itself: within two
+//! minutes when idle, within six when a reply is not taken.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, interval_at};
+use tracing::debug;
+
+use crate::request::Peer;
+use crate::server::body::{Busy, Leaving};
+use crate::server::layers;
+
+/// Every how long a connection is looked at; also how long HTTP/1.1 waits for the next request's
+/// header to be complete.
+const LOOK: Duration = Duration::from_secs(60);
+/// How many looks without a byte moving end a connection that has a reply under way.
+const STALLED_LOOKS: u32 = 5;
+/// All header fields of a request; an `Mdm-Signature` with its chain takes about 6 KiB.
+const HEADERS: u32 = 64 * 1024;
+
+/// What the network tells its connections.
+#[derive(Clone)]
+pub(super) struct Signals {
+    pub(super) phase: watch::Receiver<Phase>,
+    /// Told when there is no room for another connection.
+    pub(super) crowded: Arc<Notify>,
+}
+
+/// The life of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Connections come and go.
+    Open,
+    /// Requests under way are finished, no new ones are taken.
+    Draining,
+    /// Whatever is left is dropped.
+    Closed,
+}
+
+/// What is known of one connection's doings.
+#[derive(Default)]
+pub(super) struct Activity {
+    /// Requests whose replies are not out yet.
+    busy: Arc<AtomicUsize>,
+    /// Requests so far.
+    served: AtomicU64,
+    /// Reads and writes that moved something.
+    pub(super) moved: Arc<AtomicU64>,
+}
+
+/// Serves requests on `io` until it ends.
+pub(super) async fn serve<I>(
+    io: I,
+    is_http2: bool,
+    router: Router,
+    peer: Peer,
+    activity: Activity,
+    signals: Signals,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(activity);
+    let seen = activity.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        seen.served.fetch_add(1, Ordering::Relaxed);
+        let busy = Busy::new(&seen.busy);
+        let (router, peer) = (router.clone(), peer.clone());
+        async move {
+            let response = layers::answer(router, request, peer).await;
+            Ok::<_, Infallible>(response.map(|body| Leaving::new(body, busy)))
+        }
+    });
+    let io = TokioIo::new(io);
+    if is_http2 {
+        attend(http2().serve_connection(io, service), &activity, signals).await;
+    } else {
+        attend(http1().serve_connection(io, service), &activity, signals).await;
+    }
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(LOOK).max_header_size(HEADERS as usize);
+    builder
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128)
+        .max_header_list_size(HEADERS)
+        .max_pending_accept_reset_streams(32)
+        .max_local_error_reset_streams(128)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut signals: Signals) {
+    let mut connection = pin!(connection);
+    let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+    let (mut served, mut moved, mut still, mut leaving) = (0, 0, 0, false);
+    loop {
+        tokio::select! {
+            // The connection first: the rest matters once in a minute.
+            biased;
+            _ended = connection.as_mut() => return,
+            changed = signals.phase.changed() => {
+                if changed.is_err() || *signals.phase.borrow() == Phase::Closed {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
+            }
+            () = signals.crowded.notified(), if !leaving => {
+                // Whoever was served makes room for whoever waits.
+                let idle = activity.busy.load(Ordering::Relaxed) == 0;
+                if idle && activity.served.load(Ordering::Relaxed) > 0 {
+                    connection.as_mut().graceful_shutdown();
+                    leaving = true;
+                }
+            }
+            _ = looks.tick() => {
+                let (now_served, now_moved) =
+                    (activity.served.load(Ordering::Relaxed), activity.moved.load(Ordering::Relaxed));
+                let idle = activity.busy.load(Ordering::Relaxed) == 0 && now_served == served;
+                still = if now_moved == moved { still + 1 } else { 0 };
+                (served, moved) = (now_served, now_moved);
+                if still >= STALLED_LOOKS || (idle && leaving) {
+                    debug!("a connection is dropped that takes nothing");
+                    return;
+                }
+                if idle {
+                    connection.as_mut().graceful_shutdown();
+                    leaving = true;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The running server: listeners, connections and what happens to every request.
+//!
+//! [`listener`] binds, [`network`] accepts and stops, [`tls`] presents the certificate, [`layers`]
+//! bounds and names every request; the routers come from `mdm`, `enroll` and `admin`.
+//!
+//! **Invariant:** what a peer can make the server hold in memory or wait for is bounded before any
+//! handler runs.
+
+mod app;
+mod body;
+pub mod certificate_files;
+pub mod client_certificates;
+mod connection;
+pub mod layers;
+mod linger;
+pub mod listener;
+pub mod network;
+pub mod redirect;
+mod signer;
+mod tasks;
+pub mod tls;
+
+pub use app::{App, Running, SOCKET};

@@ -1,0 +1,69 @@
+//! What the listener presents and what signs profiles, by the mode of `[tls]`.
+//!
+//! The two go together: in mode `files` devices trust the TLS certificate already, so its key signs
+//! profiles too; in self-signed mode both come from our TLS root.
+
+use super::tls::Pair;
+use crate::enroll::Signer;
+use crate::error::{Error, Result};
+use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKey;
+use crate::pki::seal::Seal;
+use crate::pki::tls_authority::{self, TlsAuthority};
+use crate::pki::tls_names::Names;
+use crate::storage::Store;
+
+/// What the listener presents and what signs profiles, in self-signed mode; while the clock cannot
+/// be right, something that lets a person open the page that says so.
+pub(super) async fn self_signed(
+    store: &Store,
+    seal: &Seal,
+    organization: &str,
+    names: &Names,
+) -> Result<(Pair, Signer)> {
+    let damaged = |source| Error::caused("a certificate of this server cannot be read", source);
+    let wrong_key = |source| Error::caused("a key of this server cannot be read", source);
+    let (leaf, chain, signer, anchor) = match TlsAuthority::open(store, seal, organization, names).await? {
+        Some(TlsAuthority { root, leaf, signer }) => {
+            (leaf, vec![root.certificate.clone()], signer, Some(root.certificate))
+        }
+        None => {
+            let temporary = tls_authority::temporary(names)?;
+            (temporary.clone(), Vec::new(), temporary, None)
+        }
+    };
+    let pair = Pair::from_der(&leaf.certificate, &chain, &leaf.key_pkcs8);
+    let signer = Signer {
+        key: PrivateKey::from_pkcs8(&signer.key_pkcs8).map_err(wrong_key)?,
+        certificate: Certificate::from_der(&signer.certificate).map_err(damaged)?,
+        chain: chain
+            .iter()
+            .map(|der| Certificate::from_der(der))
+            .collect::<Result<_, _>>()
+            .map_err(damaged)?,
+        anchor,
+    };
+    Ok((pair, signer))
+}
+
+impl Signer {
+    /// In mode `files` the TLS key signs profiles too: devices trust it already.
+    pub(super) fn of_files(pair: &Pair) -> Result<Self> {
+        let damaged =
+            |source| Error::caused("the TLS certificate cannot be read for signing profiles", source);
+        let mut chain = pair
+            .chain
+            .iter()
+            .map(|der| Certificate::from_der(der))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(damaged)?;
+        if chain.is_empty() {
+            return Err(Error::internal("the TLS certificate file holds no certificate"));
+        }
+        let certificate = chain.remove(0);
+        let key = PrivateKey::from_der(pair.key.secret_der()).map_err(|source| {
+            Error::caused("the TLS key cannot sign profiles; use an RSA or P-256 key", source)
+        })?;
+        Ok(Self { key, certificate, chain, anchor: None })
+    }
+}

@@ -1,0 +1,117 @@
+//! What the server does without being asked.
+//!
+//! Each task is a loop around a function of the layer that owns the matter; tests call those
+//! functions and never wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::App;
+use super::certificate_files::CertificateFiles;
+use super::signer::self_signed;
+use crate::clock::DAY;
+use crate::config::TlsMode;
+use crate::enroll::{Signer, session};
+use crate::error::Result;
+use crate::mdm::{event, queue, renewal, wake};
+use crate::pki::authority::Authority;
+
+/// How many rows of history one transaction removes, so that devices never wait for it.
+const AT_ONCE: u32 = 500;
+
+pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
+    tasks.spawn(wake::run(app.mdm.clone()));
+    every(tasks, app, "contacts", Duration::from_secs(60), |app| async move {
+        app.mdm.contacts.flush(&app.store).await
+    });
+    every(tasks, app, "renewals", Duration::from_secs(600), |app| async move {
+        renewal::round(&app.mdm).await.map(drop)
+    });
+    every(tasks, app, "certificates", Duration::from_secs(60), |app| async move {
+        app.renew_certificates().await
+    });
+    every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
+}
+
+/// Runs `work` at once and then every `pause`; a failure is said and it goes on.
+fn every<W, F>(tasks: &mut JoinSet<()>, app: &Arc<App>, name: &'static str, pause: Duration, work: W)
+where
+    W: Fn(Arc<App>) -> F + Send + 'static,
+    F: Future<Output = Result<()>> + Send,
+{
+    let app = app.clone();
+    tasks.spawn(async move {
+        let mut tick = interval(pause);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if let Err(error) = work(app.clone()).await {
+                tracing::error!(
+                    task = name,
+                    error = error.chain(),
+                    "a background task failed; it is tried again"
+                );
+            }
+        }
+    });
+}
+
+pub(super) fn watch_certificate(tasks: &mut JoinSet<()>, files: CertificateFiles, app: &App) {
+    let (server, signer) = (app.server_certificate.clone(), app.signer.clone());
+    tasks.spawn(async move {
+        let changed = || match Signer::of_files(&server.pair()) {
+            Ok(new) => signer.store(Arc::new(new)),
+            Err(error) => {
+                tracing::error!(error = error.chain(), "profiles are still signed with the old key");
+            }
+        };
+        if let Err(error) = files.watch(server.clone(), changed).await {
+            tracing::error!(error = error.chain(), "the TLS certificate files are not watched");
+        }
+    });
+}
+
+impl App {
+    /// Makes what was missing while the clock was wrong, and renews what ends: the enrollment CA,
+    /// and in self-signed mode the TLS certificate and the signer of profiles.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn renew_certificates(&self) -> Result<()> {
+        let config = self.config();
+        let organization = config.organization.name.as_str();
+        if self.authority.load().is_none() {
+            let made =
+                Authority::open(&self.store, &self.seal, organization, config.enrollment.ca_days).await?;
+            if let Some(made) = made {
+                self.client_certificates.name_authority(made.subject_der());
+                self.authority.store(Arc::new(Some(made)));
+            }
+        }
+        if config.tls.mode == TlsMode::SelfSigned {
+            let (pair, signer) = self_signed(&self.store, &self.seal, organization, &self.names).await?;
+            if self.server_certificate.pair().chain != pair.chain && signer.anchor.is_some() {
+                self.server_certificate.replace(pair)?;
+                self.signer.store(Arc::new(signer));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Thins the history as `[retention]` says, and marks what has expired.
+async fn history(app: &App) -> Result<()> {
+    let clock = app.store.clock();
+    if !clock.is_sane() {
+        return Ok(());
+    }
+    let before = clock.now() - i64::from(app.config().retention.days) * DAY;
+    app.store.write("commands.expire", queue::expire_all).await?;
+    app.store.write("sessions.thin", session::thin).await?;
+    app.store.write("events.thin", move |tx| event::thin(tx, before)).await?;
+    while app.store.write("commands.thin", move |tx| queue::thin(tx, before, AT_ONCE)).await? > 0 {}
+    Ok(())
+}

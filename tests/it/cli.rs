@@ -1,0 +1,192 @@
+//! The program itself, as a person at a terminal runs it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use russet::simulator::push_certificate;
+
+use crate::support::{TOPIC, free_port};
+
+/// The program in a folder of its own, without anything of this machine's configuration.
+fn russet(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_russet"));
+    command.args(arguments).current_dir(folder).env_clear();
+    command
+}
+
+fn run(folder: &Path, port: u16, arguments: &[&str]) -> Output {
+    configured(russet(folder, arguments), port).output().unwrap()
+}
+
+fn configured(mut command: Command, port: u16) -> Command {
+    command
+        .env("RUSSET__SERVER__LISTEN", format!("[\"127.0.0.1:{port}\"]"))
+        .env("RUSSET__SERVER__PUBLIC_URL", format!("https://localhost:{port}"));
+    command
+}
+
+fn said(output: &Output) -> (i32, String, String) {
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+/// A running server that ends with the test.
+struct Server {
+    child: Child,
+    first_words: Vec<String>,
+}
+
+impl Server {
+    fn start(folder: &Path, port: u16) -> Self {
+        let mut child = configured(russet(folder, &["serve"]), port)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut first_words = Vec::new();
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            let last = line.contains("push certificate") || line.starts_with("Sign in");
+            first_words.push(line);
+            if last && first_words.len() >= 2 {
+                break;
+            }
+        }
+        Self { child, first_words }
+    }
+
+    fn stop(&mut self) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write_push_certificate(folder: &Path) {
+    let (certificate, key) = push_certificate(TOPIC).unwrap();
+    std::fs::write(folder.join("push.pem"), certificate).unwrap();
+    std::fs::write(folder.join("push.key"), key).unwrap();
+}
+
+#[test]
+fn a_server_in_an_empty_folder_enrolls_devices_with_four_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let port = free_port().port();
+    let mut server = Server::start(folder, port);
+    let words = server.first_words.join("\n");
+    assert!(words.contains(&format!("https://localhost:{port}/sign-in/")), "{words}");
+
+    let (code, _, error) = said(&run(folder, port, &["invite"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("russet push-certificate import"), "{error}");
+
+    write_push_certificate(folder);
+    let import =
+        ["push-certificate", "import", "push.pem", "--key", "push.key", "--apple-account", "a@example.org"];
+    let (code, shown, error) = said(&run(folder, port, &import));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains(TOPIC), "{shown}");
+
+    let (code, link, error) = said(&run(folder, port, &["invite", "--uses", "3"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(error.contains("public_url"), "localhost is said to be this machine only: {error}");
+    let link = link.trim();
+    let root = russet::pki::certificate::Certificate::from_der(&root_of(folder)).unwrap();
+    std::fs::write(folder.join("ca.pem"), root.to_pem()).unwrap();
+    let simulate =
+        ["simulate", "--enroll", link, "--devices", "3", "--connects", "2", "--trust", "ca.pem", "--json"];
+    let (code, report, error) = said(&run(folder, port, &simulate));
+    assert_eq!(code, 0, "{report}{error}");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["enrolled"], 3, "{report:#}");
+
+    let (code, list, _) = said(&run(folder, port, &["device", "list", "--json"]));
+    assert_eq!(code, 0);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let devices = list["items"].as_array().unwrap();
+    assert!(devices.iter().filter(|device| device["channel"] == "device").count() == 3, "{list:#}");
+    assert_eq!(server.stop(), 0);
+
+    // Without a server the same commands open the folder themselves.
+    let id = devices[0]["id"].as_str().unwrap();
+    let (code, uuid, error) = said(&run(folder, port, &["device", "send", id, "SecurityInfo"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(!uuid.trim().is_empty());
+    let (code, token, error) = said(&run(folder, port, &["token", "create", "script", "--scope", "read"]));
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(token.lines().count(), 1, "the token stands alone on stdout");
+    let (code, _, error) = said(&run(folder, port, &["token", "create", "script"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("script"), "{error}");
+    assert_eq!(said(&run(folder, port, &["token", "revoke", "script"])).0, 0);
+}
+
+/// The root of the running server's TLS, out of its database.
+fn root_of(folder: &Path) -> Vec<u8> {
+    let database = rusqlite::Connection::open(folder.join("russet-data/russet.db")).unwrap();
+    database
+        .query_row("SELECT certificate FROM authorities WHERE purpose = 'tls'", [], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_port_in_use_and_a_folder_in_use_are_said_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().port();
+    let _server = Server::start(folder.path(), port);
+    let (code, _, error) = said(&run(folder.path(), port, &["serve"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("another russet works on"), "{error}");
+    let other = tempfile::tempdir().unwrap();
+    let (code, _, error) = said(&run(other.path(), port, &["serve"]));
+    assert_eq!(code, 1);
+    assert!(error.contains(&port.to_string()), "{error}");
+}
+
+#[test]
+fn check_names_every_mistake_and_exits_with_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("russet.toml");
+    std::fs::write(&file, "[server]\nlisten = 7\npublic_ulr = \"x\"\n[enrollment]\nidentity = \"acme\"\n")
+        .unwrap();
+    let (code, _, error) = said(&russet(folder.path(), &["check"]).output().unwrap());
+    assert_eq!(code, 2);
+    for named in ["russet.toml:2", "russet.toml:3", "public_ulr", "russet.toml:5", "scep"] {
+        assert!(error.contains(named), "{named} in {error}");
+    }
+    std::fs::write(&file, "").unwrap();
+    let (code, understood, error) = said(&russet(folder.path(), &["check"]).output().unwrap());
+    assert_eq!(code, 0, "{error}");
+    assert!(understood.contains("https://localhost:8443"), "{understood}");
+    assert!(!folder.path().join("russet-data").exists(), "check opens nothing for writing");
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(said(&russet(folder.path(), &["serve", "--nonsense"]).output().unwrap()).0, 2);
+    assert_eq!(
+        said(&russet(folder.path(), &["token", "create", "x", "--scope", "root"]).output().unwrap()).0,
+        2
+    );
+    for usage in
+        [["token", "create", "x", "--expires", "90x"], ["invite", "--uses", "1", "--expires", "soon"]]
+    {
+        let (code, _, error) = said(&russet(folder.path(), &usage).output().unwrap());
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains("7d"), "{error}");
+    }
+}

@@ -1,0 +1,19 @@
+//! Conversations with the whole program: real TLS, real SQLite, simulated devices, a clock that the
+//! test sets. One binary, so that there is one link.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(unreachable_pub, reason = "this crate has no outside")]
+
+mod support;
+
+mod api;
+mod architecture;
+mod claims;
+mod cli;
+mod commands;
+mod crash;
+mod enrollment;
+mod hostile;
+mod push;
+mod renewal;
+mod tls;

@@ -1,0 +1,146 @@
+//! How devices are woken: Apple's answers and what is made of them.
+
+use russet::clock::{Clock, HOUR, MINUTE};
+use russet::mdm::{enrollment, queue, wake};
+use russet::simulator::{Channel, Kind, Misbehaviour};
+use serde_json::json;
+
+use crate::support::{Appliance, NOW};
+
+/// A server whose background tasks have nothing to do: the test wakes devices itself.
+async fn quiet() -> Appliance {
+    let appliance = Appliance::at(Clock::set_to(NOW), |_| {}).await;
+    appliance.import_push_certificate(crate::support::TOPIC).await;
+    appliance
+}
+
+fn misbehaviour(status: u16, reason: &'static str) -> Misbehaviour {
+    Misbehaviour { status, reason, timestamp: None, retry_after: None }
+}
+
+fn due_in(appliance: &Appliance, id: &str) -> i64 {
+    let at: i64 = appliance.value("SELECT due_at FROM wakes WHERE enrollment_id = ?1", id);
+    at - appliance.clock.now()
+}
+
+/// The push that follows a commit by itself has been answered and written down.
+async fn settled(appliance: &Appliance, count: usize) {
+    appliance.apple.answered(count).await;
+    // The next round waits behind the one that writes down the answers.
+    wake::round(&appliance.app().mdm).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_commands_are_one_push_and_a_device_that_stays_away_is_pushed_again_with_growing_pauses() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let _woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    let mdm = appliance.app().mdm.clone();
+
+    appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    settled(&appliance, 1).await;
+    assert_eq!(due_in(&appliance, &phone.udid), 15 * MINUTE);
+    assert_eq!(wake::round(&mdm).await.unwrap(), 0, "not before it is due");
+    appliance.clock.advance(15 * MINUTE);
+    assert_eq!(wake::round(&mdm).await.unwrap(), 1);
+    assert_eq!(due_in(&appliance, &phone.udid), HOUR);
+
+    phone.connect(Channel::Device).await.unwrap();
+    let waits: i64 = appliance.value("SELECT COUNT(*) FROM wakes WHERE enrollment_id = ?1", &phone.udid);
+    assert_eq!(waits, 0, "who has nothing to come for is not pushed");
+}
+
+#[tokio::test]
+async fn a_busy_push_service_is_asked_again_within_two_seconds() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let _woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    appliance.apple.misbehave(1, &misbehaviour(503, "ServiceUnavailable"));
+    appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    settled(&appliance, 1).await;
+    let mdm = appliance.app().mdm.clone();
+    // The answer of the first push is written by the task that sent it.
+    while due_in(&appliance, &phone.udid) > 2 {
+        tokio::task::yield_now().await;
+    }
+    appliance.clock.advance(2);
+    wake::round(&mdm).await.unwrap();
+    let answered = appliance.apple.answered(2).await;
+    assert_eq!(answered[1].status, 200);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_new_push_certificate_is_pushed_when_it_comes() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let _woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    settled(&appliance, 1).await;
+    appliance.clock.advance(2);
+
+    let store = appliance.app().store.clone();
+    store.write("test", |tx| wake::due_on_topic(tx, "com.apple.mgmt.Another")).await.unwrap();
+    assert!(due_in(&appliance, &phone.udid) > MINUTE, "a device of another topic has its pauses");
+    store.write("test", |tx| wake::due_on_topic(tx, crate::support::TOPIC)).await.unwrap();
+    assert_eq!(due_in(&appliance, &phone.udid), 0);
+    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_apple_rejected_is_not_used_before_another_comes() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let mut woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    appliance.apple.misbehave(1, &misbehaviour(400, "BadDeviceToken"));
+    appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    appliance.apple.answered(1).await;
+    let rejected = |appliance: &Appliance| -> bool {
+        appliance.value("SELECT push_rejected FROM enrollments WHERE id = ?1", &phone.udid)
+    };
+    while !rejected(&appliance) {
+        tokio::task::yield_now().await;
+    }
+    appliance.send(&phone.udid, json!({"RequestType": "ProfileList"})).await;
+    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 0);
+
+    phone.push.token = [7; 32];
+    let _ = woken.try_recv();
+    woken = phone.hear(&appliance.apple);
+    phone.token_update(Channel::Device).await.unwrap();
+    assert_eq!(woken.recv().await, Some(Channel::Device), "what waited is said at once");
+}
+
+#[tokio::test]
+async fn a_device_that_is_asked_to_unenroll_is_pushed_until_it_has_been_told() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let mut woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    let uuid = appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    assert_eq!(woken.recv().await, Some(Channel::Device));
+
+    let id = phone.udid.clone();
+    appliance
+        .app()
+        .store
+        .write("test", move |tx| {
+            queue::cancel_all(tx, &id)?;
+            enrollment::ask_to_unenroll(tx, &id)?;
+            wake::due(tx, &id)
+        })
+        .await
+        .unwrap();
+    assert_eq!(woken.recv().await, Some(Channel::Device));
+    assert_eq!(appliance.status(&phone.udid, &uuid), "Canceled");
+    let _ = phone.connect(Channel::Device).await;
+    assert!(!phone.is_enrolled());
+}
