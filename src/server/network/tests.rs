@@ -152,6 +152,8 @@ async fn connect(
 /// Sends bytes and reads until the server closes.
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Result<String, IoError> {
     stream.write_all(bytes).await?;
+    // What did not fit into the socket is still in the TLS session; reading does not send it.
+    stream.flush().await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
