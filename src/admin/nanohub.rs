@@ -27,7 +27,6 @@ use crate::clock::rfc3339;
 use crate::error::{Error, Result};
 use crate::mdm::wake;
 use crate::schema::commands;
-use crate::storage::Tx;
 
 pub(super) async fn put_pushcert(
     State(admin): State<Admin>,
@@ -140,9 +139,12 @@ pub(super) async fn enqueue(
     let queued = admin.mdm.store.write("nanomdm.enqueue", move |tx| {
         let mut refused = Vec::new();
         for id in targets {
-            let was_due = wake::is_due(tx, &id)?;
+            let planned = wake::planned(tx, &id)?;
             match command::enqueue(tx, &mdm, &id, &request, &actor, None) {
-                Ok(()) => hold_back(tx, &id, no_push, was_due)?,
+                // The device hears of it when it comes by itself.
+                Ok(()) if no_push => wake::put_back(tx, &id, planned.as_ref())?,
+                // The push comes from here, so that the reply can carry APNs' answer.
+                Ok(()) => wake::later(tx, &id, wake::pause_after(0))?,
                 Err(error @ (Error::NotFound(_) | Error::Conflict { .. })) => {
                     refused.push((id, error.to_string()));
                 }
@@ -164,16 +166,6 @@ pub(super) async fn enqueue(
     let status = outcome.http_status(refused, all);
     reply["status"] = outcome.status.into();
     Ok((status, Json(reply)))
-}
-
-/// The push is not left to `wake`: it comes from here, so that the reply can carry APNs' answer, or
-/// nobody wants one. What was due for other reasons stays so.
-fn hold_back(tx: &Tx<'_>, id: &str, no_push: bool, was_due: bool) -> Result<()> {
-    match (no_push, was_due) {
-        (true, false) => wake::nothing_due(tx, id),
-        (true, true) => Ok(()),
-        (false, _) => wake::later(tx, id, wake::pause_after(0)),
-    }
 }
 
 /// The enrollment IDs of a path, each once, in order.

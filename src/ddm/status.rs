@@ -11,17 +11,12 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::error::{Error, Result};
 use crate::storage::Tx;
 
-/// The most that one report holds, in bytes.
-const LONGEST: usize = 4 * 1024 * 1024;
-
-/// Whether these bytes are a report: a JSON object, not nested beyond what the reader allows (128).
+/// Whether these bytes are a report: a JSON object, not nested beyond what the reader allows (128). Its
+/// size is bounded by that of the check-in message that carried it.
 ///
 /// # Errors
 /// `Invalid` with what is wrong.
 pub fn check(report: &[u8]) -> Result<()> {
-    if report.len() > LONGEST {
-        return Err(Error::invalid("the status report is longer than 4 MiB"));
-    }
     let Object = serde_json::from_slice(report)
         .map_err(|error| Error::invalid(format!("the status report is not a JSON object: {error}")))?;
     Ok(())

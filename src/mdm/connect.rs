@@ -38,10 +38,14 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     tracing::Span::current().record("status", status.word());
 
     // All that an Idle without work has to know, read at one moment.
-    let (ended, state, mut waiting) = mdm.store.peek(|conn| {
+    let (ended, state, mut waiting, reportable) = mdm.store.peek(|conn| {
         let known = enrollment::find(conn, &ids.enrollment_id)?;
         let waiting = queue::has_open(conn, &ids.enrollment_id)?;
-        Ok((super::ended(conn, &caller.identity)?, known.map(|known| known.state), waiting))
+        let reportable = match uuid.filter(|_| status != Status::Idle && !waiting) {
+            Some(uuid) => queue::was_sent(conn, &ids.enrollment_id, uuid)?,
+            None => waiting,
+        };
+        Ok((super::ended(conn, &caller.identity)?, known.map(|known| known.state), waiting, reportable))
     })?;
     mdm.heed(ended)?;
     mdm.is_pinned_to(caller, &ids).await?;
@@ -53,18 +57,32 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
 
     let expired = mdm.is_expired(caller);
     if status == Status::Idle && ids.kind.is_device() {
-        waiting |= renewal::send_if_due(mdm, &caller.identity, &ids.device_id).await?;
+        match renewal::send_if_due(mdm, &caller.identity, &ids.device_id).await {
+            Ok(sent) => waiting |= sent,
+            // What else waits for the device does not wait for this.
+            Err(error) => tracing::error!(
+                enrollment.id = ids.device_id,
+                error = error.chain(),
+                "a renewal could not be made; it is tried again at the next contact"
+            ),
+        }
     }
-    if status == Status::Idle && !waiting {
+    // Nothing to hear, and nothing said that anybody asked for: nothing to write.
+    if !waiting && !reportable {
         return Ok(Reply::Empty);
     }
 
+    let _place = mdm.place(caller)?;
     let (seal, uuid) = (mdm.seal.clone(), uuid.map(str::to_owned));
     let fingerprint = caller.identity.fingerprint;
     let next = mdm
         .store
         .write("connect", move |tx| {
             super::still_speaks(tx, &fingerprint)?;
+            // It was asked to unenroll meanwhile: it hears so at its next contact, and is pushed for it.
+            if enrollment::is_asked_to_unenroll(tx, &ids.device_id)? {
+                return Ok(None);
+            }
             exchange(tx, &seal, &ids, status, uuid.as_deref(), &body, &message, expired)
         })
         .await?;

@@ -159,10 +159,8 @@ pub fn update_token(tx: &Tx<'_>, ids: &Ids, push: &Push<'_>, awaiting: Option<bo
              user_long_name = COALESCE(excluded.user_long_name, user_long_name),
              enrolled_at = CASE WHEN state = 'enrolled' THEN enrolled_at ELSE excluded.enrolled_at END,
              state = 'enrolled', topic = excluded.topic, push_magic = excluded.push_magic,
-             -- A token that APNs rejected stays rejected until another comes.
-             push_rejected = CASE WHEN push_token = excluded.push_token AND push_magic = excluded.push_magic
-                                  THEN push_rejected ELSE 0 END,
-             push_token = excluded.push_token, push_token_at = excluded.push_token_at,
+             -- The device says that this is its token: what Apple said before is asked anew.
+             push_rejected = 0, push_token = excluded.push_token, push_token_at = excluded.push_token_at,
              awaiting_configuration = COALESCE(excluded.awaiting_configuration, awaiting_configuration)",
     )?
     .execute(params![
@@ -202,6 +200,13 @@ pub fn ask_to_unenroll(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     )?
     .execute(params![device_id, tx.now()])?;
     Ok(())
+}
+
+/// Whether an administrator wants a device gone.
+pub fn is_asked_to_unenroll(conn: &Connection, device_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached("SELECT 1 FROM enrollments WHERE id = ?1 AND unenroll_at IS NOT NULL")?
+        .exists([device_id])?)
 }
 
 /// It has been given the answer that makes it unenroll; there is nothing left to push for.
@@ -325,6 +330,13 @@ pub fn keep_message(tx: &Tx<'_>, id: &str, message_type: &str, body: &[u8]) -> R
 pub fn reject_token(tx: &Tx<'_>, id: &str, token: &[u8]) -> Result<()> {
     tx.prepare_cached("UPDATE enrollments SET push_rejected = 1 WHERE id = ?1 AND push_token = ?2")?
         .execute(params![id, token])?;
+    Ok(())
+}
+
+/// What APNs said of the tokens of a topic was said to a certificate that is no longer used.
+pub fn accept_tokens(tx: &Tx<'_>, topic: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE enrollments SET push_rejected = 0 WHERE topic = ?1 AND push_rejected = 1")?
+        .execute([topic])?;
     Ok(())
 }
 

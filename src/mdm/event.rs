@@ -27,10 +27,20 @@ pub fn record(tx: &Tx<'_>, kind: &'static str, enrollment_id: Option<&str>, word
     Ok(())
 }
 
-/// Removes events older than `before`.
-pub fn thin(tx: &Tx<'_>, before: Seconds) -> Result<()> {
-    tx.prepare_cached("DELETE FROM events WHERE at < ?1")?.execute([before])?;
-    Ok(())
+/// Removes events older than `before`, at most `limit`, but the latest of each kind of each enrollment;
+/// answers how many.
+pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
+    Ok(tx
+        .prepare_cached(
+            "DELETE FROM events WHERE id IN (
+                 SELECT old.id FROM events AS old
+                 WHERE old.at < ?1
+                   AND EXISTS (SELECT 1 FROM events AS newer
+                               WHERE newer.enrollment_id IS old.enrollment_id
+                                 AND newer.kind = old.kind AND newer.id > old.id)
+                 LIMIT ?2)",
+        )?
+        .execute(params![before, limit])?)
 }
 
 /// The newest events of one enrollment or of all, newest first.
@@ -50,4 +60,31 @@ pub fn newest(conn: &Connection, enrollment_id: Option<&str>, limit: u32) -> Res
         })
     })?;
     Ok(events.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::tests::temporary;
+
+    #[tokio::test]
+    async fn the_latest_of_each_kind_of_each_device_is_kept() {
+        let (_folder, store) = temporary();
+        let left = store
+            .write("test.events", |tx| {
+                for (kind, of) in
+                    [("a", Some("A")), ("a", Some("A")), ("b", Some("A")), ("a", None), ("a", None)]
+                {
+                    record(tx, kind, of, "words")?;
+                }
+                assert_eq!(thin(tx, tx.now(), 10)?, 0, "nothing is old enough");
+                assert_eq!(thin(tx, tx.now() + 1, 1)?, 1);
+                assert_eq!(thin(tx, tx.now() + 1, 10)?, 1);
+                newest(tx, None, 10)
+            })
+            .await
+            .unwrap();
+        let left: Vec<_> = left.iter().rev().map(|event| (event.id, event.kind.as_str())).collect();
+        assert_eq!(left, [(2, "a"), (3, "b"), (5, "a")]);
+    }
 }

@@ -4,51 +4,84 @@
 //! sends hundreds a minute is broken or hostile; it is asked to wait, and nobody else notices it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::{MINUTE, Seconds};
 use crate::pki::identity::Fingerprint;
 
 /// Check-ins that one identity may have written in a minute.
 const A_MINUTE: u32 = 100;
-/// When so many are remembered, those of earlier minutes are forgotten.
+/// Requests of one identity that may wait for the disk at once. A device has one, or two while it is
+/// being renewed, and one for each user who is logged in.
+const AT_ONCE: u32 = 8;
+/// How many sayings are remembered.
 const REMEMBERED: usize = 4096;
 
 /// What was spent, in memory: after a restart everyone begins anew.
 #[derive(Default)]
 pub(super) struct Limits {
-    spent: Mutex<HashMap<Fingerprint, (Seconds, u32)>>,
+    /// The minute, and what was spent of it.
+    spent: Mutex<(Seconds, HashMap<Fingerprint, u32>)>,
+    waiting: Arc<Mutex<HashMap<Fingerprint, u32>>>,
     told: Mutex<HashMap<String, Seconds>>,
 }
 
 impl Limits {
     /// Whether this identity has something left of this minute.
     pub(super) fn spend(&self, identity: &Fingerprint, now: Seconds) -> bool {
-        let minute = now / MINUTE;
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if spent.len() >= REMEMBERED {
-            spent.retain(|_, (of, _)| *of == minute);
+        if spent.0 != now / MINUTE {
+            *spent = (now / MINUTE, HashMap::new());
         }
-        let entry = spent.entry(*identity).or_insert((minute, 0));
-        if entry.0 != minute {
-            *entry = (minute, 0);
+        let count = spent.1.entry(*identity).or_default();
+        *count += 1;
+        *count <= A_MINUTE
+    }
+
+    /// A place among the requests that wait for the disk, until it is dropped; none when this identity
+    /// has too many there.
+    pub(super) fn wait(&self, identity: &Fingerprint) -> Option<Waiting> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(*identity).or_default();
+        if *count >= AT_ONCE {
+            return None;
         }
-        entry.1 += 1;
-        entry.1 <= A_MINUTE
+        *count += 1;
+        Some(Waiting { identity: *identity, all: self.waiting.clone() })
     }
 
     /// Whether this was not said within the last `pause` seconds.
     pub(super) fn once(&self, what: &str, now: Seconds, pause: Seconds) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= REMEMBERED {
-            told.retain(|_, at| *at + pause > now);
-        }
         match told.get(what) {
             // Said later than now: the clock was wrong then.
             Some(at) if (*at..*at + pause).contains(&now) => false,
             _ => {
+                // Saying something twice is better than looking through thousands each time.
+                if told.len() >= REMEMBERED {
+                    told.clear();
+                }
                 told.insert(what.to_owned(), now);
                 true
+            }
+        }
+    }
+}
+
+/// One place among those who wait for the disk.
+pub(super) struct Waiting {
+    identity: Fingerprint,
+    all: Arc<Mutex<HashMap<Fingerprint, u32>>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = all.entry(self.identity) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }
@@ -65,6 +98,17 @@ mod tests {
         assert!(!limits.spend(&[1; 32], 59));
         assert!(limits.spend(&[2; 32], 59));
         assert!(limits.spend(&[1; 32], 60));
+    }
+
+    #[test]
+    fn one_identity_has_so_many_places_and_gets_them_back() {
+        let limits = Limits::default();
+        let places: Vec<_> = (0..AT_ONCE).map(|_| limits.wait(&[1; 32]).unwrap()).collect();
+        assert!(limits.wait(&[1; 32]).is_none());
+        assert!(limits.wait(&[2; 32]).is_some());
+        drop(places);
+        assert!(limits.wait(&[1; 32]).is_some());
+        assert!(limits.waiting.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -228,6 +228,11 @@ impl Mdm {
         }
     }
 
+    /// A place among the requests that may write; one device does not take those of all others.
+    fn place(&self, caller: &Caller) -> Result<limit::Waiting, Refusal> {
+        self.limits.wait(&caller.identity.fingerprint).ok_or(Refusal::Failed(Error::Busy))
+    }
+
     /// A device that repeats what has to be written more than it ever needs to is asked to wait.
     fn limit(&self, caller: &Caller) -> Result<(), Refusal> {
         let now = self.store.clock().now();
@@ -317,6 +322,7 @@ async fn checkin(
 ) -> Response {
     answer(async {
         let caller = caller::prove(&mdm, &peer, &headers, &body)?;
+        let _place = mdm.place(&caller)?;
         checkin::handle(&mdm, &caller, body).await
     })
     .await
@@ -333,6 +339,7 @@ async fn connect(
         // Apple allows one URL for both; a check-in that comes here is one all the same.
         let kind = headers.get(axum::http::header::CONTENT_TYPE).map(axum::http::HeaderValue::as_bytes);
         if kind.is_some_and(|kind| kind.starts_with(b"application/x-apple-aspen-mdm-checkin")) {
+            let _place = mdm.place(&caller)?;
             return checkin::handle(&mdm, &caller, body).await;
         }
         connect::handle(&mdm, &caller, body).await

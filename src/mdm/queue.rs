@@ -8,6 +8,8 @@
 //! **Invariant:** the first final answer of a command stands; reports that are repeated, unknown or
 //! somebody else's change nothing.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value as Json;
 
@@ -135,6 +137,18 @@ pub fn has_open(conn: &Connection, enrollment_id: &str) -> Result<bool> {
             "SELECT 1 FROM commands WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') LIMIT 1",
         )?
         .exists([enrollment_id])?)
+}
+
+/// Whether a channel may still answer this command although nothing waits: it was canceled or expired
+/// after it was sent.
+pub fn was_sent(conn: &Connection, enrollment_id: &str, uuid: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM commands
+             WHERE enrollment_id = ?1 AND uuid = ?2
+               AND status IN ('Canceled', 'Expired') AND sent_at IS NOT NULL",
+        )?
+        .exists([enrollment_id, uuid])?)
 }
 
 /// Whether a renewal waits for a device.
@@ -314,13 +328,25 @@ fn expire(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Marks what has expired for any device; a background task's.
+/// Marks what has expired for any device; a background task's. Who has nothing left to come for is
+/// not pushed any more.
 pub fn expire_all(tx: &Tx<'_>) -> Result<()> {
-    tx.prepare_cached(
-        "UPDATE commands SET status = 'Expired', answered_at = ?1
-         WHERE status IN ('Pending', 'Sent', 'NotNow') AND expires_at <= ?1",
-    )?
-    .execute([tx.now()])?;
+    if !clock::is_sane(tx.now()) {
+        return Ok(());
+    }
+    let expired: BTreeSet<String> = tx
+        .prepare_cached(
+            "UPDATE commands SET status = 'Expired', answered_at = ?1
+             WHERE status IN ('Pending', 'Sent', 'NotNow') AND expires_at <= ?1
+             RETURNING enrollment_id",
+        )?
+        .query_map([tx.now()], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for enrollment_id in &expired {
+        if !has_open(tx, enrollment_id)? {
+            super::wake::nothing_due(tx, enrollment_id)?;
+        }
+    }
     Ok(())
 }
 
@@ -375,7 +401,8 @@ pub fn cancel_renewals(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes answered commands older than `before`, but the latest of each kind of each enrollment.
+/// Removes ended commands older than `before`, but the latest of each kind of each enrollment: what was
+/// answered last is kept, whatever was canceled or expired since.
 pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
     Ok(tx
         .prepare_cached(
@@ -385,7 +412,8 @@ pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
                    AND EXISTS (SELECT 1 FROM commands AS newer
                                WHERE newer.enrollment_id = old.enrollment_id
                                  AND newer.request_type = old.request_type
-                                 AND newer.answered_at IS NOT NULL AND newer.id > old.id)
+                                 AND newer.answered_at IS NOT NULL AND newer.id > old.id
+                                 AND (newer.answer IS NOT NULL OR old.answer IS NULL))
                  LIMIT ?2)",
         )?
         .execute(params![before, limit])?)
@@ -417,4 +445,43 @@ pub fn open_sealed(
         other => other,
     };
     Ok((request, answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Store, tests::temporary};
+
+    async fn ended(store: &Store, uuid: &'static str, status: &'static str, answer: Option<&'static [u8]>) {
+        store
+            .write("test.ended", move |tx| {
+                tx.execute(
+                    "INSERT INTO commands (enrollment_id, uuid, request_type, purpose, priority, status, request,
+                                           answer, sealed, queued_at, queued_by, answered_at)
+                     VALUES ('A', ?1, 'SecurityInfo', 'asked', 0, ?2, x'', ?3, 0, 1, 'test', 1)",
+                    params![uuid, status, answer],
+                )?;
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_latest_answer_is_kept_whatever_was_canceled_since() {
+        let (_folder, store) = temporary();
+        ended(&store, "1", "Acknowledged", Some(b"old")).await;
+        ended(&store, "2", "Acknowledged", Some(b"new")).await;
+        ended(&store, "3", "Canceled", None).await;
+        ended(&store, "4", "Expired", None).await;
+        let thinned = store.write("test.thin", |tx| thin(tx, 100, 10)).await.unwrap();
+        assert_eq!(thinned, 2);
+        let left = store
+            .peek(|conn| {
+                let mut statement = conn.prepare("SELECT uuid FROM commands ORDER BY id")?;
+                Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?)
+            })
+            .unwrap();
+        assert_eq!(left, ["2", "4"]);
+    }
 }

@@ -3,7 +3,8 @@
 //! Whoever creates work marks the channel as due in the same transaction; after the commit this
 //! looks. A push carries no command and several coalesce, so one is enough however much waits. A
 //! device that does not come is pushed again with growing pauses; what APNs could not take is tried
-//! again within two seconds, doubling to an hour.
+//! again within two seconds, doubling to an hour. The two are counted apart: an outage of Apple's does
+//! not make the pauses of a device long, nor the other way round.
 //!
 //! **Invariant:** work and wake-up cannot drift apart: a crash between them leaves the row that says
 //! the push is due.
@@ -24,8 +25,8 @@ use crate::storage::Tx;
 const PAUSES: [Seconds; 5] = [15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY];
 /// The longest pause after a push that could not be delivered.
 const LONGEST_RETRY: Seconds = HOUR;
-/// How many channels one round looks at.
-const ROUND: u32 = 500;
+/// How many pushes are on their way at most.
+const MOST: usize = 500;
 /// The longest that the task sleeps without looking.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -33,7 +34,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 pub fn due(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     tx.prepare_cached(
         "INSERT INTO wakes (enrollment_id, due_at) VALUES (?1, ?2)
-         ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = 0",
+         ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = 0, failures = 0",
     )?
     .execute(params![enrollment_id, tx.now()])?;
     tx.wake();
@@ -44,16 +45,43 @@ pub fn due(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
 pub fn later(tx: &Tx<'_>, enrollment_id: &str, pause: Seconds) -> Result<()> {
     tx.prepare_cached(
         "INSERT INTO wakes (enrollment_id, due_at) VALUES (?1, ?2)
-         ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = 0",
+         ON CONFLICT DO UPDATE SET due_at = excluded.due_at, attempts = 0, failures = 0",
     )?
     .execute(params![enrollment_id, tx.now() + pause])?;
     Ok(())
 }
 
-/// A topic has a new push certificate: who was not reached with the old one is pushed at once.
+/// When a channel is pushed next, and what was counted.
+pub struct Planned {
+    due_at: Seconds,
+    attempts: u32,
+    failures: u32,
+}
+
+/// What is planned for a channel.
+pub fn planned(conn: &Connection, enrollment_id: &str) -> Result<Option<Planned>> {
+    Ok(conn
+        .prepare_cached("SELECT due_at, attempts, failures FROM wakes WHERE enrollment_id = ?1")?
+        .query_row([enrollment_id], |row| {
+            Ok(Planned { due_at: row.get(0)?, attempts: row.get(1)?, failures: row.get(2)? })
+        })
+        .optional()?)
+}
+
+/// Leaves everything as it was planned before: what was queued since is not to be pushed for.
+pub fn put_back(tx: &Tx<'_>, enrollment_id: &str, planned: Option<&Planned>) -> Result<()> {
+    let Some(planned) = planned else { return nothing_due(tx, enrollment_id) };
+    tx.prepare_cached("UPDATE wakes SET due_at = ?2, attempts = ?3, failures = ?4 WHERE enrollment_id = ?1")?
+        .execute(params![enrollment_id, planned.due_at, planned.attempts, planned.failures])?;
+    Ok(())
+}
+
+/// A topic has a new push certificate: who was not reached with the old one is pushed at once, and
+/// what Apple said of tokens while another certificate was in use counts no more.
 pub fn due_on_topic(tx: &Tx<'_>, topic: &str) -> Result<()> {
+    enrollment::accept_tokens(tx, topic)?;
     tx.prepare_cached(
-        "UPDATE wakes SET due_at = ?2, attempts = 0
+        "UPDATE wakes SET due_at = ?2, attempts = 0, failures = 0
          WHERE due_at > ?2 AND enrollment_id IN (SELECT id FROM enrollments WHERE topic = ?1)",
     )?
     .execute(params![topic, tx.now()])?;
@@ -76,6 +104,16 @@ pub fn nothing_due_for_all(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Apple refuses the certificate of a topic: until somebody acts, one push an hour asks again for all.
+fn hold_topic(tx: &Tx<'_>, topic: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE wakes SET due_at = ?2
+         WHERE due_at < ?2 AND enrollment_id IN (SELECT id FROM enrollments WHERE topic = ?1)",
+    )?
+    .execute(params![topic, tx.now() + LONGEST_RETRY])?;
+    Ok(())
+}
+
 /// The pause after a command was handed out, or refused with NotNow `attempts` times.
 pub fn pause_after(attempts: u32) -> Seconds {
     PAUSES[usize::try_from(attempts).unwrap_or(usize::MAX).min(PAUSES.len() - 1)]
@@ -84,6 +122,7 @@ pub fn pause_after(attempts: u32) -> Seconds {
 struct Due {
     enrollment_id: String,
     attempts: u32,
+    failures: u32,
     token_at: Seconds,
     push: Push,
 }
@@ -92,23 +131,24 @@ struct Due {
 /// work that comes while the push is under way gets one of its own.
 ///
 /// CROSS JOIN is SQLite's word for this order: what is due is a handful, enrollments are thousands.
-fn take(tx: &Tx<'_>) -> Result<Vec<Due>> {
+fn take(tx: &Tx<'_>, most: usize) -> Result<Vec<Due>> {
     // No pause is longer than a day: only a wrong clock can have put a push farther away.
     tx.prepare_cached("UPDATE wakes SET due_at = ?1 WHERE due_at > ?2")?
         .execute(params![tx.now(), tx.now() + 2 * DAY])?;
     let due: Vec<Due> = tx
         .prepare_cached(
-            "SELECT w.enrollment_id, w.attempts, e.push_token_at, e.topic, e.push_token, e.push_magic
+            "SELECT w.enrollment_id, w.attempts, w.failures, e.push_token_at, e.topic, e.push_token, e.push_magic
              FROM wakes AS w CROSS JOIN enrollments AS e ON e.id = w.enrollment_id
              WHERE w.due_at <= ?1 AND e.push_token IS NOT NULL AND e.push_rejected = 0
              ORDER BY w.due_at LIMIT ?2",
         )?
-        .query_map(params![tx.now(), ROUND], |row| {
+        .query_map(params![tx.now(), i64::try_from(most).unwrap_or(i64::MAX)], |row| {
             Ok(Due {
                 enrollment_id: row.get(0)?,
                 attempts: row.get(1)?,
-                token_at: row.get(2)?,
-                push: Push { topic: row.get(3)?, token: row.get(4)?, magic: row.get(5)? },
+                failures: row.get(2)?,
+                token_at: row.get(3)?,
+                push: Push { topic: row.get(4)?, token: row.get(5)?, magic: row.get(6)? },
             })
         })?
         .collect::<Result<_, _>>()?;
@@ -132,61 +172,96 @@ fn next_due(conn: &Connection) -> Result<Option<Seconds>> {
         .optional()?)
 }
 
-/// Pushes everything that is due now; answers how many.
-///
-/// # Errors
-/// The database's. What APNs answers is never an error here: it is written down and acted on.
-pub async fn round(mdm: &Mdm) -> Result<usize> {
-    let mut pushed = 0;
-    loop {
-        let due = mdm.store.write("wake.take", take).await?;
+/// Pushes that are on their way.
+#[derive(Default)]
+struct UnderWay(JoinSet<(Due, PushResult)>);
+
+impl UnderWay {
+    /// Sends what is due, as far as there is room; answers how many.
+    async fn send_due(&mut self, mdm: &Mdm) -> Result<usize> {
+        let room = MOST.saturating_sub(self.0.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        let due = mdm.store.write("wake.take", move |tx| take(tx, room)).await?;
         let taken = due.len();
-        pushed += taken;
-        let mut under_way = JoinSet::new();
         for due in due {
             let apns = mdm.apns.clone();
-            under_way.spawn(async move {
+            self.0.spawn(async move {
                 let answer = apns.push(&due.push).await;
                 (due, answer)
             });
         }
-        let mut answers = Vec::with_capacity(taken);
-        while let Some(ended) = under_way.join_next().await {
-            // A push that panicked is due again by itself.
-            if let Ok(answer) = ended {
-                answers.push(answer);
-            }
+        Ok(taken)
+    }
+
+    /// Waits for an answer, for ever if nothing is on its way, and takes all that came with it.
+    async fn answers(&mut self) -> Vec<(Due, PushResult)> {
+        let Some(first) = self.0.join_next().await else { return std::future::pending().await };
+        // A push that panicked is due again by itself.
+        let mut answers: Vec<_> = first.ok().into_iter().collect();
+        while let Some(next) = self.0.try_join_next() {
+            answers.extend(next.ok());
         }
-        if !answers.is_empty() {
-            mdm.store
-                .write("wake.answers", move |tx| {
-                    answers.iter().try_for_each(|(due, answer)| note(tx, due, answer))
-                })
-                .await?;
-        }
-        if taken < ROUND as usize {
+        answers
+    }
+}
+
+async fn note_all(mdm: &Mdm, answers: Vec<(Due, PushResult)>) -> Result<()> {
+    let noted = move |tx: &Tx<'_>| answers.iter().try_for_each(|(due, answer)| note(tx, due, answer));
+    mdm.store.write("wake.answers", noted).await
+}
+
+/// Pushes everything that is due now and waits for all the answers; answers how many.
+///
+/// # Errors
+/// The database's. What APNs answers is never an error here: it is written down and acted on.
+pub async fn round(mdm: &Mdm) -> Result<usize> {
+    let (mut under_way, mut pushed) = (UnderWay::default(), 0);
+    loop {
+        let taken = under_way.send_due(mdm).await?;
+        pushed += taken;
+        if taken == 0 && under_way.0.is_empty() {
             return Ok(pushed);
         }
+        note_all(mdm, under_way.answers().await).await?;
     }
 }
 
 fn note(tx: &Tx<'_>, due: &Due, answer: &PushResult) -> Result<()> {
     contact::pushed(tx, &due.enrollment_id, &answer.to_json().to_string())?;
     let retry = |at: Seconds| -> Result<()> {
-        tx.prepare_cached("UPDATE wakes SET due_at = MIN(due_at, ?2) WHERE enrollment_id = ?1")?
-            .execute(params![due.enrollment_id, at])?;
+        tx.prepare_cached(
+            "UPDATE wakes SET due_at = MIN(due_at, ?2), attempts = MAX(attempts - 1, 0), failures = failures + 1
+             WHERE enrollment_id = ?1",
+        )?
+        .execute(params![due.enrollment_id, at])?;
         Ok(())
     };
     match answer.verdict.clone() {
-        Verdict::Delivered => Ok(()),
+        Verdict::Delivered if due.failures == 0 => Ok(()),
+        Verdict::Delivered => {
+            tx.prepare_cached("UPDATE wakes SET failures = 0 WHERE enrollment_id = ?1")?
+                .execute([&due.enrollment_id])?;
+            Ok(())
+        }
         Verdict::TokenRejected { since } => {
             reject(tx, &due.enrollment_id, &due.push.token, due.token_at, since)
         }
         Verdict::TryAgain { after } => {
-            retry(tx.now() + jittered(due.attempts).max(after.unwrap_or(0).min(LONGEST_RETRY)))
+            retry(tx.now() + jittered(due.failures).max(after.unwrap_or(0).min(LONGEST_RETRY)))
         }
         // Somebody has to act first; nothing is lost by asking again in a while.
-        Verdict::CertificateProblem | Verdict::Refused => {
+        Verdict::CertificateProblem => {
+            tracing::error!(
+                topic = due.push.topic,
+                answer = answer.words,
+                "Apple refuses a push certificate"
+            );
+            retry(tx.now() + LONGEST_RETRY)?;
+            hold_topic(tx, &due.push.topic)
+        }
+        Verdict::Refused => {
             tracing::error!(enrollment.id = due.enrollment_id, answer = answer.words, "a push was refused");
             retry(tx.now() + LONGEST_RETRY)
         }
@@ -216,7 +291,7 @@ pub async fn push_now(mdm: &Mdm, enrollment_id: &str) -> Result<PushResult> {
         }
     };
     let answer = mdm.apns.push(&push).await;
-    let due = Due { enrollment_id: enrollment_id.to_owned(), attempts: 0, token_at, push };
+    let due = Due { enrollment_id: enrollment_id.to_owned(), attempts: 0, failures: 0, token_at, push };
     let noted = answer.clone();
     mdm.store.write("wake.now", move |tx| note(tx, &due, &noted)).await?;
     Ok(answer)
@@ -247,27 +322,36 @@ pub fn reject(
     )
 }
 
-/// One second doubled for each attempt, at most an hour, a random part of it left out.
-fn jittered(attempts: u32) -> Seconds {
-    let whole = 2_i64.saturating_pow(attempts.min(12)).clamp(2, LONGEST_RETRY);
+/// One second doubled for each failure, at most an hour, a random part of it left out.
+fn jittered(failures: u32) -> Seconds {
+    let whole = 2_i64.saturating_pow(failures.min(12)).clamp(2, LONGEST_RETRY);
     whole - i64::from(id::random::<1>()[0]) * (whole / 2) / 255
 }
 
 /// Looks after each commit that made work, and when the next push is due, for as long as it runs.
+/// A push that Apple does not answer holds up no other.
 pub async fn run(mdm: Mdm) {
+    let mut under_way = UnderWay::default();
     loop {
-        if let Err(error) = round(&mdm).await {
-            tracing::error!(error = error.chain(), "waking devices failed; it is tried again");
-        }
-        let wait = match mdm.store.peek(next_due) {
-            Ok(Some(at)) => {
+        let sent = under_way.send_due(&mdm).await;
+        let wait = match (&sent, mdm.store.peek(next_due)) {
+            // There may be more than there was room for; an answer makes room.
+            _ if under_way.0.len() >= MOST => LONGEST_SLEEP,
+            (Ok(_), Ok(Some(at))) => {
                 let seconds = u64::try_from(at - mdm.store.clock().now()).unwrap_or(0);
                 Duration::from_secs(seconds.max(1)).min(LONGEST_SLEEP)
             }
-            Ok(None) => LONGEST_SLEEP,
-            Err(_) => Duration::from_secs(1),
+            (Ok(_), Ok(None)) => LONGEST_SLEEP,
+            (Err(_), _) | (_, Err(_)) => Duration::from_secs(1),
         };
-        let _ = tokio::time::timeout(wait, mdm.store.woken().notified()).await;
+        let noted = tokio::select! {
+            answers = under_way.answers() => note_all(&mdm, answers).await,
+            () = mdm.store.woken().notified() => Ok(()),
+            () = tokio::time::sleep(wait) => Ok(()),
+        };
+        for error in [sent.err(), noted.err()].into_iter().flatten() {
+            tracing::error!(error = error.chain(), "waking devices failed; it is tried again");
+        }
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     every(tasks, app, "certificates", Duration::from_secs(60), |app| async move {
         app.renew_certificates().await
     });
+    every(tasks, app, "expiry", Duration::from_secs(60), |app| async move {
+        app.store.write("commands.expire", queue::expire_all).await
+    });
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
 }
 
@@ -102,16 +105,15 @@ impl App {
     }
 }
 
-/// Thins the history as `[retention]` says, and marks what has expired.
+/// Thins the history as `[retention]` says.
 async fn history(app: &App) -> Result<()> {
     let clock = app.store.clock();
     if !clock.is_sane() {
         return Ok(());
     }
     let before = clock.now() - i64::from(app.config().retention.days) * DAY;
-    app.store.write("commands.expire", queue::expire_all).await?;
     app.store.write("sessions.thin", session::thin).await?;
-    app.store.write("events.thin", move |tx| event::thin(tx, before)).await?;
+    while app.store.write("events.thin", move |tx| event::thin(tx, before, AT_ONCE)).await? > 0 {}
     while app.store.write("commands.thin", move |tx| queue::thin(tx, before, AT_ONCE)).await? > 0 {}
     Ok(())
 }

@@ -118,6 +118,117 @@ async fn a_token_that_apple_rejected_is_not_used_before_another_comes() {
     assert_eq!(woken.recv().await, Some(Channel::Device), "what waited is said at once");
 }
 
+/// A mix-up of certificates makes Apple reject tokens that are good: the device says so.
+#[tokio::test]
+async fn a_rejected_token_is_used_again_when_the_device_repeats_it_or_the_certificate_changes() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let mut woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    let reject = async |appliance: &Appliance, count: usize| {
+        appliance.apple.misbehave(1, &misbehaviour(400, "DeviceTokenNotForTopic"));
+        appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+        settled(appliance, count).await;
+        let sql = "SELECT push_rejected FROM enrollments WHERE id = ?1";
+        while !appliance.value::<bool>(sql, &phone.udid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    reject(&appliance, 1).await;
+    let store = appliance.app().store.clone();
+    store.write("test", |tx| wake::due_on_topic(tx, crate::support::TOPIC)).await.unwrap();
+    wake::round(&appliance.app().mdm).await.unwrap();
+    assert_eq!(woken.recv().await, Some(Channel::Device), "with the new certificate");
+
+    reject(&appliance, 3).await;
+    phone.token_update(Channel::Device).await.unwrap();
+    assert_eq!(woken.recv().await, Some(Channel::Device), "the same token, said again");
+}
+
+#[tokio::test]
+async fn who_has_nothing_left_to_come_for_is_not_pushed_any_more() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let _woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    let uuid = appliance.send(&phone.udid, json!({"RequestType": "ProfileList"})).await;
+    settled(&appliance, 1).await;
+    let store = appliance.app().store.clone();
+    let expires = "UPDATE commands SET expires_at = queued_at + 60 WHERE uuid = ?1";
+    let expire = async |uuid: String| {
+        store.write("test.expires", move |tx| Ok(tx.execute(expires, [uuid])?)).await.unwrap();
+        appliance.clock.advance(61);
+        store.write("test.expire", queue::expire_all).await.unwrap();
+    };
+    let waits =
+        || -> i64 { appliance.value("SELECT COUNT(*) FROM wakes WHERE enrollment_id = ?1", &phone.udid) };
+    let other: String =
+        appliance.value("SELECT uuid FROM commands WHERE enrollment_id = ?1 LIMIT 1", &phone.udid);
+    expire(uuid.clone()).await;
+    assert_eq!(appliance.status(&phone.udid, &uuid), "Expired");
+    assert_eq!(waits(), 1, "another command waits");
+    expire(other).await;
+    assert_eq!(waits(), 0);
+}
+
+#[tokio::test]
+async fn an_outage_of_apples_does_not_make_a_devices_pauses_long() {
+    let mut appliance = quiet().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let mut woken = phone.hear(&appliance.apple);
+    let link = appliance.invite(1).await;
+    phone.enroll(&link).await.unwrap();
+    let mdm = appliance.app().mdm.clone();
+    appliance.apple.misbehave(5, &misbehaviour(503, "ServiceUnavailable"));
+    appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    settled(&appliance, 1).await;
+    for count in 2..=6 {
+        // The first answer is written by the task that sent it.
+        while due_in(&appliance, &phone.udid) > 64 {
+            tokio::task::yield_now().await;
+        }
+        appliance.clock.advance(64);
+        wake::round(&mdm).await.unwrap();
+        appliance.apple.answered(count).await;
+    }
+    assert_eq!(woken.recv().await, Some(Channel::Device));
+    while due_in(&appliance, &phone.udid) != 15 * MINUTE {
+        tokio::task::yield_now().await;
+    }
+    let failures: i64 = appliance.value("SELECT failures FROM wakes WHERE enrollment_id = ?1", &phone.udid);
+    assert_eq!(failures, 0);
+}
+
+#[tokio::test]
+async fn a_refused_certificate_holds_up_its_topic_until_another_comes() {
+    let mut appliance = quiet().await;
+    let mut phones = Vec::new();
+    for _ in 0..2 {
+        let mut phone = appliance.device(Kind::IPhone);
+        let link = appliance.invite(1).await;
+        phone.enroll(&link).await.unwrap();
+        phones.push(phone);
+    }
+    let woken: Vec<_> = phones.iter_mut().map(|phone| phone.hear(&appliance.apple)).collect();
+    appliance.apple.misbehave(1, &misbehaviour(403, "BadCertificate"));
+    appliance.send(&phones[0].udid, json!({"RequestType": "SecurityInfo"})).await;
+    settled(&appliance, 1).await;
+    while due_in(&appliance, &phones[0].udid) != HOUR {
+        tokio::task::yield_now().await;
+    }
+    let later = phones[1].udid.clone();
+    let store = appliance.app().store.clone();
+    store.write("test", move |tx| wake::later(tx, &later, 2 * HOUR)).await.unwrap();
+    appliance.clock.advance(2);
+    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 0);
+    store.write("test", |tx| wake::due_on_topic(tx, crate::support::TOPIC)).await.unwrap();
+    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 2);
+    drop(woken);
+}
+
 #[tokio::test]
 async fn a_device_that_is_asked_to_unenroll_is_pushed_until_it_has_been_told() {
     let mut appliance = quiet().await;

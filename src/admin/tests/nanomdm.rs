@@ -39,6 +39,16 @@ async fn a_command_is_queued_for_several_enrollments() {
     );
     assert!(!house.app.store.peek(|conn| wake::is_due(conn, "A")).unwrap());
 
+    // What was planned for another reason stays as it was planned.
+    let due = "SELECT due_at - ?1 FROM wakes WHERE enrollment_id = 'B'";
+    house.app.store.write("test", |tx| wake::later(tx, "B", 600)).await.unwrap();
+    let other = String::from_utf8_lossy(COMMAND).replace(">U<", ">W<");
+    let path = "/api/v1/nanomdm/enqueue/B?nopush=1";
+    house.ask("PUT", path).body("", other.as_bytes()).send().await.ok();
+    let now = house.app.store.clock().now();
+    let left: i64 = house.app.store.peek(|conn| Ok(conn.query_row(due, [now], |row| row.get(0))?)).unwrap();
+    assert_eq!(left, 600);
+
     let again = house.ask("POST", "/api/v1/nanomdm/enqueue/A,none?nopush=1").body("", COMMAND).send().await;
     assert_eq!(again.status, 500, "{}", again.text);
     assert!(again.json["status"]["A"]["command_error"].as_str().unwrap().contains("queued"));

@@ -124,7 +124,8 @@ CREATE TABLE contacts (
 CREATE TABLE wakes (
     enrollment_id TEXT PRIMARY KEY,
     due_at        INTEGER NOT NULL,            -- when it is pushed next
-    attempts      INTEGER NOT NULL DEFAULT 0   -- pushes since it was last here
+    attempts      INTEGER NOT NULL DEFAULT 0,  -- pushes that Apple took since it was last here
+    failures      INTEGER NOT NULL DEFAULT 0   -- pushes since then that Apple could not take, in a row
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX wakes_by_due ON wakes (due_at);
 
