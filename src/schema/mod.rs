@@ -2,8 +2,8 @@
 //!
 //! The tables in `data/` are embedded and read once, at first use. [`commands`] makes a request for a
 //! device from what a person sent; [`secrets`] knows which of its keys nobody is shown; [`checkin`]
-//! checks the types of what devices send. [`table`], [`check`] and [`platform`] know nothing of commands
-//! and serve every table.
+//! checks the types of what devices send. [`status`] and [`reasons`] know what devices report of their
+//! declarations. [`table`], [`check`] and [`platform`] know nothing of these and serve every table.
 //!
 //! **Invariant:** Apple's names and constraints live in the tables; code holds only what the tables do
 //! not say.
@@ -12,7 +12,9 @@ pub mod check;
 pub mod checkin;
 pub mod commands;
 pub mod platform;
+pub mod reasons;
 pub mod secrets;
+pub mod status;
 pub mod table;
 
 mod effect;
