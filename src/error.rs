@@ -18,6 +18,8 @@ pub enum Error {
         words: String,
         /// JSON Pointer (RFC 6901) from the root of what was sent, where that makes sense.
         pointer: Option<String>,
+        /// What could stand there instead, as text (a value as JSON), where that can be told.
+        suggestion: Option<String>,
     },
     /// No acceptable proof of who is calling.
     #[error("{0}")]
@@ -65,12 +67,21 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// What was sent cannot be accepted; `words` say why and what to do.
     pub fn invalid(words: impl Into<String>) -> Self {
-        Self::Invalid { words: words.into(), pointer: None }
+        Self::Invalid { words: words.into(), pointer: None, suggestion: None }
     }
 
     /// As [`Error::invalid`], pointing at the place in the body (RFC 6901).
     pub fn invalid_at(pointer: impl Into<String>, words: impl Into<String>) -> Self {
-        Self::Invalid { words: words.into(), pointer: Some(pointer.into()) }
+        Self::Invalid { words: words.into(), pointer: Some(pointer.into()), suggestion: None }
+    }
+
+    /// Adds what could be sent instead; only what is invalid has such a thing.
+    #[must_use]
+    pub fn suggesting(mut self, text: impl Into<String>) -> Self {
+        if let Self::Invalid { suggestion, .. } = &mut self {
+            *suggestion = Some(text.into());
+        }
+        self
     }
 
     /// The request contradicts the state of the server.

@@ -61,10 +61,13 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let words = error.to_string();
         match error {
-            Error::Invalid { pointer, .. } => {
+            Error::Invalid { pointer, suggestion, .. } => {
                 let mut refusal = Self::new(StatusCode::BAD_REQUEST, words);
                 if let Some(pointer) = pointer {
                     refusal.more.insert("pointer".into(), pointer.into());
+                }
+                if let Some(suggestion) = suggestion {
+                    refusal.more.insert("suggestion".into(), suggestion.into());
                 }
                 refusal
             }

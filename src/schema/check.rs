@@ -1,7 +1,7 @@
 //! Checks JSON against the keys of a table, and makes the property list that it stands for.
 //!
-//! Called by [`super::commands`]. In JSON a string stands for data (base64) and dates (RFC 3339); the
-//! table says where.
+//! Called by [`super::commands`] and [`super::declarations`]. In JSON a string stands for data (base64)
+//! and dates (RFC 3339); the table says where.
 //!
 //! **Invariant:** with `force`, names that the table does not know are accepted with a warning, and
 //! nothing else is.
@@ -15,23 +15,38 @@ use super::nearest::suggestion;
 use super::table::{Key, Kind};
 use crate::error::{Error, Result};
 use crate::id::printable;
-use crate::plist::{Date, Dictionary, Value, json};
+use crate::plist::{Date, Dictionary, MAX_DEPTH, Value, json};
+
+/// The longest value that a refusal repeats as it should be, in bytes.
+const LONGEST_SUGGESTION: usize = 200;
 
 /// One check of one body.
-pub struct Checker {
+pub struct Checker<'t> {
     /// Accept unknown names, since Apple may be ahead of the table.
     pub force: bool,
     /// What was accepted only because of `force`, in sentences.
     pub warnings: Vec<String>,
+    /// The assets that the values name, in their order.
+    pub assets: Vec<NamedAsset<'t>>,
+    /// The keys around the value at hand, outermost first: some keys have the keys of one of them.
+    within: Vec<&'t Key>,
 }
 
-impl Checker {
+/// An asset that a value names.
+pub struct NamedAsset<'t> {
+    pub pointer: String,
+    pub identifier: String,
+    /// The key that says which types and media types it may have.
+    pub key: &'t Key,
+}
+
+impl<'t> Checker<'t> {
     pub fn new(force: bool) -> Self {
-        Self { force, warnings: Vec::new() }
+        Self { force, warnings: Vec::new(), assets: Vec::new(), within: Vec::new() }
     }
 
     /// Checks an object against the keys it may have. `at` is its JSON Pointer; every error carries one.
-    pub fn dict(&mut self, keys: &[Key], object: &Map<String, Json>, at: &str) -> Result<Dictionary> {
+    pub fn dict(&mut self, keys: &'t [Key], object: &Map<String, Json>, at: &str) -> Result<Dictionary> {
         let mut dict = Dictionary::new();
         for (name, json) in object {
             let here = child(at, name);
@@ -63,10 +78,48 @@ impl Checker {
     }
 
     /// Checks one value against what its key says.
-    pub fn value(&mut self, key: &Key, json: &Json, at: &str) -> Result<Value> {
-        let wrong =
-            || Error::invalid_at(at, format!("This must be {}, not {}.", key.kind.words(), kind_of(json)));
-        let value = match (key.kind, json) {
+    pub fn value(&mut self, key: &'t Key, json: &Json, at: &str) -> Result<Value> {
+        let key = self.meant(key, at)?;
+        self.within.push(key);
+        let value = self.typed(key, json, at)?;
+        self.within.pop();
+        allowed(key, json, at)?;
+        if !key.assets.is_empty() {
+            self.name_assets(key, json, at);
+        }
+        Ok(value)
+    }
+
+    /// The key itself, or the ancestor whose keys it shares.
+    fn meant(&self, key: &'t Key, at: &str) -> Result<&'t Key> {
+        let Some(path) = &key.same_as else { return Ok(key) };
+        // Only a key that contains itself makes the depth of a table endless.
+        if self.within.len() > MAX_DEPTH {
+            return Err(Error::invalid_at(at, "This is nested too deeply."));
+        }
+        let (name, is_element) =
+            path.split_once('/').map_or((path.as_str(), false), |(name, _)| (name, true));
+        let ancestor = self.within.iter().rev().find(|ancestor| ancestor.name == name).copied();
+        let ancestor = ancestor.unwrap_or(key);
+        Ok(if is_element { ancestor.items.first().unwrap_or(ancestor) } else { ancestor })
+    }
+
+    fn name_assets(&mut self, key: &'t Key, json: &Json, at: &str) {
+        let named = |pointer: String, json: &Json| {
+            json.as_str().map(|identifier| NamedAsset { pointer, identifier: identifier.to_owned(), key })
+        };
+        match json {
+            Json::Array(elements) => {
+                let elements = elements.iter().enumerate();
+                self.assets.extend(elements.filter_map(|(index, json)| named(format!("{at}/{index}"), json)));
+            }
+            json => self.assets.extend(named(at.to_owned(), json)),
+        }
+    }
+
+    fn typed(&mut self, key: &'t Key, json: &Json, at: &str) -> Result<Value> {
+        let wrong = || wrong_type(key, json, at);
+        Ok(match (key.kind, json) {
             (Kind::Any, _) => natural(json, at)?,
             (Kind::Bool, Json::Bool(boolean)) => Value::Boolean(*boolean),
             (Kind::Int, Json::Number(number)) if !number.is_f64() => natural(json, at)?,
@@ -89,12 +142,10 @@ impl Checker {
             (Kind::Dict, Json::Object(_)) if key.keys.is_empty() => natural(json, at)?,
             (Kind::Dict, Json::Object(object)) => Value::Dictionary(self.dict(&key.keys, object, at)?),
             _ => return Err(wrong()),
-        };
-        allowed(key, json, at)?;
-        Ok(value)
+        })
     }
 
-    fn array(&mut self, key: &Key, elements: &[Json], at: &str) -> Result<Value> {
+    fn array(&mut self, key: &'t Key, elements: &[Json], at: &str) -> Result<Value> {
         if let Some([least, most]) = key.repeat
             && (least.is_some_and(|least| elements.len() < least)
                 || most.is_some_and(|most| elements.len() > most))
@@ -116,7 +167,7 @@ impl Checker {
 
     /// One of several kinds of element. Where a key names the kind, as the `Item` of a setting, that one
     /// is judged; otherwise the first that fits.
-    fn alternative(&mut self, alternatives: &[Key], json: &Json, at: &str) -> Result<Value> {
+    fn alternative(&mut self, alternatives: &'t [Key], json: &Json, at: &str) -> Result<Value> {
         let Some(tag) = discriminator(alternatives) else {
             return self.first_that_fits(alternatives, json, at);
         };
@@ -143,15 +194,17 @@ impl Checker {
         natural(json, at)
     }
 
-    fn first_that_fits(&mut self, alternatives: &[Key], json: &Json, at: &str) -> Result<Value> {
+    fn first_that_fits(&mut self, alternatives: &'t [Key], json: &Json, at: &str) -> Result<Value> {
         let mut last = None;
+        let (warned, named, depth) = (self.warnings.len(), self.assets.len(), self.within.len());
         for alternative in alternatives {
-            let warned = self.warnings.len();
             match self.value(alternative, json, at) {
                 Ok(value) => return Ok(value),
                 Err(error) => last = Some(error),
             }
             self.warnings.truncate(warned);
+            self.assets.truncate(named);
+            self.within.truncate(depth);
         }
         Err(last.unwrap_or_else(|| Error::invalid_at(at, "Apple's schema allows nothing here.")))
     }
@@ -187,6 +240,51 @@ pub fn child(at: &str, name: &str) -> String {
     format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
+/// What is due and what came; with what to write instead, if what came can only have meant one thing.
+fn wrong_type(key: &Key, json: &Json, at: &str) -> Error {
+    let words = format!("This must be {}, not {}.", key.kind.words(), kind_of(json));
+    let text =
+        corrected(key, json).filter(|json| allowed(key, json, at).is_ok()).map(|json| json.to_string());
+    match text.filter(|text| text.len() <= LONGEST_SUGGESTION) {
+        Some(text) => {
+            Error::invalid_at(at, format!("{words} Write {} instead.", printable(&text))).suggesting(text)
+        }
+        None => Error::invalid_at(at, words),
+    }
+}
+
+/// The value that was meant, where quotes or brackets were forgotten or are too many.
+fn corrected(key: &Key, json: &Json) -> Option<Json> {
+    match (key.kind, json) {
+        (Kind::Bool, Json::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some(Json::Bool(true)),
+            "false" | "no" | "off" | "0" => Some(Json::Bool(false)),
+            _ => None,
+        },
+        (Kind::Bool, Json::Number(number)) => match number.as_u64() {
+            Some(1) => Some(Json::Bool(true)),
+            Some(0) => Some(Json::Bool(false)),
+            _ => None,
+        },
+        (Kind::Int, Json::String(text)) => text.trim().parse().ok().map(|number: i64| number.into()),
+        // Only what has no fraction is printed without one.
+        (Kind::Int, Json::Number(number)) => {
+            number.as_f64()?.to_string().parse().ok().map(|number: i64| number.into())
+        }
+        (Kind::Real, Json::String(text)) => {
+            let real = || text.trim().parse().ok().and_then(serde_json::Number::from_f64);
+            text.trim().parse().ok().map(|number: i64| number.into()).or_else(|| real().map(Json::Number))
+        }
+        // A number with a fraction was probably a version, and may have lost a zero.
+        (Kind::String, Json::Number(number)) if !number.is_f64() => Some(number.to_string().into()),
+        (Kind::Array, Json::String(_)) => match key.items.as_slice() {
+            [item] if item.kind == Kind::String => Some(Json::Array(vec![json.clone()])),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Enum and range.
 fn allowed(key: &Key, json: &Json, at: &str) -> Result<()> {
     if !key.allowed.is_empty() && !key.allowed.contains(json) {
@@ -219,7 +317,8 @@ fn discriminator(alternatives: &[Key]) -> Option<&str> {
     first.map(|key| key.name.as_str()).find(|name| tags(name))
 }
 
-fn natural(json: &Json, at: &str) -> Result<Value> {
+/// A value of which the table says nothing.
+pub(super) fn natural(json: &Json, at: &str) -> Result<Value> {
     json::from_json(json).map_err(|error| Error::invalid_at(at, error.to_string()))
 }
 
@@ -245,64 +344,4 @@ fn kind_of(json: &Json) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn key(definition: &str) -> Key {
-        serde_json::from_str(definition).unwrap()
-    }
-
-    fn refusal(key: &Key, json: &Json) -> (String, String) {
-        match Checker::new(false).value(key, json, "/K") {
-            Err(Error::Invalid { words, pointer }) => (pointer.unwrap(), words),
-            other => panic!("{json} gave {other:?}"),
-        }
-    }
-
-    #[test]
-    fn numbers_are_kept_in_their_range_and_arrays_in_their_length() {
-        let number = key(r#"{"key": "K", "type": "int", "range": [1, 5]}"#);
-        assert!(Checker::new(false).value(&number, &json!(5), "/K").is_ok());
-        assert_eq!(refusal(&number, &json!(6)).1, "This must be 1 to 5, not 6.");
-        assert_eq!(
-            refusal(&number, &json!(1.5)).1,
-            "This must be a whole number, not a number with a fraction."
-        );
-        let open = key(r#"{"key": "K", "type": "real", "range": [null, 5]}"#);
-        assert!(Checker::new(false).value(&open, &json!(-1e9), "/K").is_ok());
-        let array = key(r#"{"key": "K", "type": "array", "items": {"type": "string"}, "repeat": [1, 2]}"#);
-        assert_eq!(refusal(&array, &json!([])).1, "This must have 1 to 2 elements, not 0.");
-        assert_eq!(refusal(&array, &json!(["a", 1])).0, "/K/1");
-    }
-
-    #[test]
-    fn strings_become_data_and_dates_where_the_table_says_so() {
-        let data = key(r#"{"key": "K", "type": "data"}"#);
-        assert_eq!(Checker::new(false).value(&data, &json!("AQI="), "").unwrap(), Value::Data(vec![1, 2]));
-        assert!(refusal(&data, &json!("AQI")).1.contains("base64"));
-        let date = key(r#"{"key": "K", "type": "date"}"#);
-        let value = Checker::new(false).value(&date, &json!("2026-11-22T10:30:00+01:00"), "").unwrap();
-        assert_eq!(json::to_json(&value), "2026-11-22T09:30:00Z");
-        for bad in ["9999-12-31T23:59:59-01:00", "0000-06-01T00:00:00Z", "yesterday", ""] {
-            assert!(refusal(&date, &json!(bad)).1.contains("date"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_first_alternative_that_fits_is_taken_where_no_key_tells_them_apart() {
-        let array = key(r#"{"key": "K", "type": "array", "items": [{"type": "string"}, {"type": "int"}]}"#);
-        assert!(Checker::new(false).value(&array, &json!(["a", 1]), "").is_ok());
-        assert_eq!(refusal(&array, &json!([true])).0, "/K/0");
-    }
-
-    #[test]
-    fn pointers_are_escaped() {
-        assert_eq!(child("/a", "b/c~d"), "/a/b~1c~0d");
-    }
-
-    #[test]
-    fn a_constraint_that_the_model_does_not_know_stops_the_table() {
-        assert!(serde_json::from_str::<Key>(r#"{"key": "K", "type": "string", "pattern": "x"}"#).is_err());
-    }
-}
+mod tests;

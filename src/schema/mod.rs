@@ -2,8 +2,9 @@
 //!
 //! The tables in `data/` are embedded and read once, at first use. [`commands`] makes a request for a
 //! device from what a person sent; [`secrets`] knows which of its keys nobody is shown; [`checkin`]
-//! checks the types of what devices send. [`table`] and [`check`] know nothing of commands and serve
-//! every table.
+//! checks the types of what devices send. [`declarations`] checks what a person wrote of the state a
+//! device should have, and knows which devices can have it; [`status`] and [`reasons`] know what devices
+//! report of it. [`table`], [`check`] and [`platform`] know nothing of these and serve every table.
 //!
 //! **Invariant:** Apple's names and constraints live in the tables; code holds only what the tables do
 //! not say.
@@ -11,7 +12,11 @@
 pub mod check;
 pub mod checkin;
 pub mod commands;
+pub mod declarations;
+pub mod platform;
+pub mod reasons;
 pub mod secrets;
+pub mod status;
 pub mod table;
 
 mod effect;

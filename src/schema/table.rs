@@ -4,12 +4,14 @@
 //! in the files' own `meta.legend`.
 //!
 //! **Invariant:** a field of a key that this model does not name stops the table from being read, so
-//! that no constraint of a new table (`format`, `ref`, `assets`) is passed over in silence.
+//! that no constraint of a new table (as `format`, which none of ours uses) is passed over in silence.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+
+use super::platform::compare_versions;
 
 /// One file of `data/`.
 #[derive(Deserialize)]
@@ -20,12 +22,65 @@ pub struct Table<T> {
     pub items: BTreeMap<String, T>,
 }
 
-/// Since when, and until when, an operating system knows something; versions as Apple writes them.
+/// Since when, until when, and for whom an operating system knows something; versions as Apple writes
+/// them. At a key it says only what differs from the parent.
 #[derive(Debug, Deserialize)]
 pub struct Support {
     pub since: Option<String>,
     pub deprecated: Option<String>,
     pub removed: Option<String>,
+    /// The enrollments that a declaration or status item is for; nothing means all.
+    #[serde(rename = "enroll")]
+    pub enrollments: Option<Vec<Enrollment>>,
+    /// The channels that a declaration or status item is for; nothing means all.
+    pub scopes: Option<Vec<Scope>>,
+    shared: Option<Shared>,
+}
+
+/// An enrollment as the tables of declarations tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enrollment {
+    Supervised,
+    /// Of a device that is not supervised.
+    Device,
+    /// User Enrollment, of a device that belongs to its user.
+    User,
+    /// None: the declaration lies inside a profile.
+    Local,
+}
+
+/// A channel: of the device, or of a user who is logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    System,
+    User,
+}
+
+/// The tables of declarations and of commands say different things of Shared iPad.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Shared {
+    Scopes(Vec<Scope>),
+    Command(IgnoredAny),
+}
+
+impl Support {
+    /// Whether a device of this version knows it; one whose version is unknown is taken to.
+    pub fn includes(&self, version: Option<&str>) -> bool {
+        let Some(version) = version else { return true };
+        let since = self.since.as_deref().is_none_or(|since| compare_versions(version, since).is_ge());
+        since && self.removed.as_deref().is_none_or(|removed| compare_versions(version, removed).is_lt())
+    }
+
+    /// The channels that it is for on a Shared iPad; nothing where the table does not say.
+    pub fn shared_scopes(&self) -> Option<&[Scope]> {
+        match &self.shared {
+            Some(Shared::Scopes(scopes)) => Some(scopes),
+            Some(Shared::Command(_)) | None => None,
+        }
+    }
 }
 
 /// The type of a value.
@@ -70,12 +125,26 @@ pub struct Key {
     /// Names that a string may be, each with an operating system of its own.
     #[serde(default)]
     pub values: Vec<Key>,
+    /// The ancestor that has the keys of this one, as `Bookmarks/bookmarks-item`.
+    #[serde(rename = "ref")]
+    pub same_as: Option<String>,
+    /// A string here, or each of an array, names an asset of one of these types.
+    #[serde(default)]
+    pub assets: Vec<String>,
+    /// The media types that such an asset may have; at an asset's own `Reference`, that it may have.
+    #[serde(default, rename = "mime")]
+    pub media: Vec<String>,
+    /// What differs from the parent, by operating system.
+    #[serde(default)]
+    pub os: BTreeMap<String, Support>,
+    /// Operating systems of the parent that do not know this key.
+    #[serde(default, rename = "not")]
+    pub not_on: Vec<String>,
     #[serde(rename = "default")]
     _default: Option<IgnoredAny>,
-    #[serde(rename = "os")]
-    _os: Option<IgnoredAny>,
-    #[serde(rename = "not")]
-    _not: Option<IgnoredAny>,
+    /// Devices combine, not we.
+    #[serde(rename = "combine")]
+    _combine: Option<IgnoredAny>,
 }
 
 impl Key {

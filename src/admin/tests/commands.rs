@@ -72,6 +72,9 @@ async fn what_is_wrong_with_a_command_is_pointed_at_and_force_accepts_the_unknow
     let wrong = send(&house, "A", &json!({"RequestType": "DeviceInformation", "Queries": "UDID"})).await;
     wrong.refused(400, "invalid");
     assert_eq!(wrong.pointer(), "/Queries");
+    assert_eq!(wrong.json["error"]["suggestion"], r#"["UDID"]"#);
+    let unclear = send(&house, "A", &json!({"RequestType": "DeviceInformation", "Queries": 7})).await;
+    assert_eq!(unclear.json["error"].get("suggestion"), None);
     let newer = json!({"RequestType": "NewerThanWe", "Key": 1});
     assert_eq!(send(&house, "A", &newer).await.pointer(), "/RequestType");
     let forced =

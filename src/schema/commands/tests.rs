@@ -13,7 +13,7 @@ fn command_of(request: &Request) -> Json {
 #[track_caller]
 fn refused(body: &Json, force: bool) -> (String, String) {
     match from_json(body, force) {
-        Err(Error::Invalid { words, pointer }) => (pointer.unwrap(), words),
+        Err(Error::Invalid { words, pointer, .. }) => (pointer.unwrap(), words),
         other => panic!("{body} gave {other:?}"),
     }
 }
