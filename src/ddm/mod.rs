@@ -1,50 +1,52 @@
-//! Declarative management: what a device is told, and what it reports.
+//! Declarative management: what devices should have, what they were told, what they report.
 //!
-//! A device asks for `tokens`, then `declaration-items`, then each `declaration/…` it does not have,
-//! and sends `status`. Nobody can write declarations yet, so every device's set is empty: it is told
-//! so, which is a valid and stable answer, and what it reports is kept.
-//! See Apple's "Integrating Declarative Management".
+//! People write *declarations* and put them into *groups* of devices. [`manifest`] says which set of
+//! them a channel should have, [`sync`] keeps for each channel the token of that set and the one that it
+//! was last told, [`status`] takes what devices report. A device asks for `tokens`, then
+//! `declaration-items`, then each `declaration/…` it does not have. See Apple's "Integrating Declarative
+//! Management".
 //!
-//! **Invariant:** the DeclarationsToken is a function of the set of declarations and nothing else, so
-//! `tokens` and `declaration-items` always agree.
+//! Nothing here queues, pushes, or knows enrollments: `mdm` says who asks with a [`Subject`], and looks
+//! after each edit who has to be told.
+//!
+//! **Invariant:** the DeclarationsToken is a function of the set of declarations and nothing else, and
+//! between the list and the last fetch a device is served from one and the same set.
 
+pub mod declaration;
+pub mod generation;
+pub mod group;
+pub mod manifest;
+pub mod predicate;
+pub mod preview;
+pub mod snapshot;
+pub mod standing;
 pub mod status;
+pub mod subject;
+pub mod sync;
 
-use rusqlite::Connection;
-use serde_json::{Value, json};
+mod known;
+mod own;
 
-use crate::clock::{self, Seconds};
+pub use own::{Organization, PREFIX, set_organization};
+pub use subject::Subject;
+
 use crate::error::Result;
-use crate::id;
 use crate::storage::Tx;
 
-/// The answer to an endpoint, as JSON; nothing when there is no such thing for this enrollment.
+/// An edit of what devices should have.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit<'a> {
+    /// Who made it.
+    pub actor: &'a str,
+    /// Whether the devices concerned are woken; otherwise they learn of it at their next contact.
+    pub notify: bool,
+}
+
+/// Forgets what a channel was told and what it reported: it starts anew, or has left.
 ///
 /// # Errors
 /// The database's.
-pub fn answer(
-    _conn: &Connection,
-    _enrollment_id: &str,
-    endpoint: &str,
-    now: Seconds,
-) -> Result<Option<Vec<u8>>> {
-    // SHA-256 of the empty set of declarations.
-    let token = id::hex(&id::sha256(b""));
-    let answer: Value = match endpoint {
-        "tokens" => json!({
-            "SyncTokens": {"DeclarationsToken": token, "Timestamp": clock::rfc3339(now)},
-        }),
-        // All four arrays are required, empty ones too.
-        "declaration-items" => json!({
-            "Declarations": {"Activations": [], "Assets": [], "Configurations": [], "Management": []},
-            "DeclarationsToken": token,
-        }),
-        _ => return Ok(None),
-    };
-    Ok(Some(answer.to_string().into_bytes()))
-}
-
-/// Forgets what a channel reported: the device starts anew.
 pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    sync::forget(tx, enrollment_id)?;
     status::forget(tx, enrollment_id)
 }

@@ -13,7 +13,8 @@ use crate::clock::Seconds;
 use crate::error::{Error, Result};
 
 /// In order; the position plus one is the schema's version.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_foundation.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_foundation.sql"), include_str!("migrations/0002_declarations.sql")];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path, now: Seconds) -> Result<()> {
     apply(connection, path, now, MIGRATIONS)

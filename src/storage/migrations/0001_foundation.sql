@@ -86,7 +86,6 @@ CREATE TABLE enrollments (
     awaiting_configuration INTEGER,            -- in Setup Assistant, held
     state            TEXT NOT NULL,            -- 'pending' | 'enrolled' | 'unenrolled'
     session_id       TEXT,                     -- what this device enrolled with (device channel)
-    group_name       TEXT,                     -- from its invitation, until groups own it
     tags             TEXT NOT NULL DEFAULT '[]', -- JSON: an administrator's words, strings in order
     topic            TEXT,
     push_magic       TEXT,
@@ -186,13 +185,6 @@ CREATE INDEX commands_open ON commands (enrollment_id, priority DESC, id)
     WHERE status IN ('Pending', 'Sent', 'NotNow');
 CREATE INDEX commands_by_enrollment ON commands (enrollment_id, id);
 CREATE INDEX commands_answered ON commands (answered_at) WHERE answered_at IS NOT NULL;
-
--- What declarative management last heard. Owner: ddm/status.rs
-CREATE TABLE status_reports (
-    enrollment_id TEXT PRIMARY KEY,
-    report        BLOB NOT NULL,               -- JSON as it came
-    reported_at   INTEGER NOT NULL
-) STRICT;
 
 -- Push certificates; a renewal leaves the old pair for rollback. Owner: apns/certificate.rs
 CREATE TABLE push_certificates (

@@ -1,0 +1,55 @@
+//! What predicates are evaluated over: what `mdm` knows of a channel, and what the channel reported.
+//!
+//! **Invariant:** what is not known is answered as unknown, never as empty.
+
+use rusqlite::Connection;
+use serde_json::Value as Json;
+
+use super::own;
+use super::predicate::Facts;
+use super::status;
+use super::subject::Subject;
+
+/// The facts of one channel.
+pub(super) struct Known<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) subject: &'a Subject,
+    /// For a rule those by hand, since it decides about the others itself.
+    pub(super) groups: &'a [String],
+}
+
+impl Facts for Known<'_> {
+    fn status(&self, item: &str) -> Option<Json> {
+        let reported = [&self.subject.id, &self.subject.device_id]
+            .into_iter()
+            .find_map(|id| status::value(self.conn, id, item).ok().flatten());
+        reported.or_else(|| self.said_elsewhere(item))
+    }
+
+    fn property(&self, name: &str) -> Option<Json> {
+        // A property that is not set is known to be none.
+        Some(own::properties(self.subject, self.groups).remove(name).unwrap_or(Json::Null))
+    }
+
+    fn key(&self, name: &str) -> Option<Json> {
+        match name {
+            "groups" => Some(Json::from(self.groups)),
+            name => self.subject.keys.get(name).cloned(),
+        }
+    }
+}
+
+impl Known<'_> {
+    /// Before its first report a device has said some of this in its check-ins.
+    fn said_elsewhere(&self, item: &str) -> Option<Json> {
+        let key = match item {
+            "device.identifier.serial-number" => "serial_number",
+            "device.identifier.udid" => "udid",
+            "device.model.identifier" => "product_name",
+            "device.operating-system.version" => "os_version",
+            "device.operating-system.build-version" => "build_version",
+            _ => return None,
+        };
+        self.subject.keys.get(key).cloned()
+    }
+}

@@ -1,0 +1,307 @@
+//! Which declarations a channel should have.
+//!
+//! The declarations of its groups with all that they name, without those that it cannot have, and with
+//! those that the server makes. [`Plan`] is what was written, read once for many channels;
+//! [`Plan::manifest`] holds a channel against it.
+//!
+//! **Invariant:** the set is closed: whatever a declaration of it names is in it. What is left out has a
+//! sentence that says why.
+
+use rusqlite::Connection;
+use serde_json::{Map, Value as Json};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::group::{self, DEFAULT, Ranked};
+use super::own::{self, Capabilities};
+use super::subject::Subject;
+use super::{declaration, generation};
+use crate::error::Result;
+use crate::id;
+use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
+
+/// One declaration of a set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub kind: Kind,
+    pub identifier: String,
+    pub declaration_type: String,
+    pub server_token: String,
+    /// What the device gets, if the server made it for this channel.
+    pub own: Option<Json>,
+}
+
+/// A declaration that a channel's groups have and the channel does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    pub identifier: String,
+    pub declaration_type: String,
+    /// Why, as a sentence.
+    pub words: String,
+}
+
+/// What a channel should have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// In the order of kind and identifier.
+    pub items: Vec<Item>,
+    pub left_out: Vec<LeftOut>,
+    /// The DeclarationsToken.
+    pub token: String,
+    /// The names of its groups, but for the one of everybody.
+    pub groups: Vec<String>,
+}
+
+/// All groups and declarations at one generation.
+pub struct Plan {
+    pub generation: generation::Generation,
+    groups: Vec<Ranked>,
+    declarations: BTreeMap<String, Planned>,
+    organization: Map<String, Json>,
+}
+
+struct Planned {
+    kind: Kind,
+    declaration_type: String,
+    payload: Map<String, Json>,
+    server_token: String,
+    names: Vec<String>,
+}
+
+/// What one channel should have.
+///
+/// # Errors
+/// The database's.
+pub fn of(conn: &Connection, subject: &Subject) -> Result<Manifest> {
+    Plan::read(conn)?.manifest(conn, subject)
+}
+
+impl Plan {
+    /// Reads what was written.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn read(conn: &Connection) -> Result<Self> {
+        let declarations = declaration::all(conn)?.into_iter().map(|(declaration, names)| {
+            let planned = Planned {
+                kind: declaration.kind,
+                declaration_type: declaration.declaration_type,
+                payload: declaration.payload,
+                server_token: declaration.server_token,
+                names,
+            };
+            (declaration.identifier, planned)
+        });
+        Ok(Self {
+            generation: generation::now(conn)?,
+            groups: group::ranked(conn)?,
+            declarations: declarations.collect(),
+            organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
+        })
+    }
+
+    /// What a channel should have.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn manifest(&self, conn: &Connection, subject: &Subject) -> Result<Manifest> {
+        let groups = group::holding(conn, &self.groups, subject)?;
+        let mut names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
+        names.retain(|name| name != DEFAULT);
+        names.sort();
+        let capabilities = Capabilities::of(conn, &subject.id)?;
+        let own = own::items(subject, &capabilities, &names, &self.organization);
+        let target = subject.target(capabilities.types);
+
+        let mut choice = Choice::new(self, &groups);
+        choice.leave_out_unsupported(target.as_ref());
+        choice.leave_out_rivals(&groups);
+        choice.leave_out_incomplete(Kind::Activation);
+        choice.keep();
+
+        let mut items: Vec<Item> = own.into_iter().filter(|item| can_have(item, target.as_ref())).collect();
+        items.extend(choice.activations(&groups));
+        items.extend(choice.kept().map(|(identifier, planned)| Item {
+            kind: planned.kind,
+            identifier: identifier.to_owned(),
+            declaration_type: planned.declaration_type.clone(),
+            server_token: planned.server_token.clone(),
+            own: None,
+        }));
+        items.sort_by(|one, other| (one.kind, &one.identifier).cmp(&(other.kind, &other.identifier)));
+        let token = token(&items);
+        Ok(Manifest { items, left_out: choice.left_out(), token, groups: names })
+    }
+}
+
+/// A hash of the set; the items are in order.
+fn token(items: &[Item]) -> String {
+    let lines = items
+        .iter()
+        .map(|item| format!("{}\0{}\0{}\n", item.kind.name(), item.identifier, item.server_token));
+    id::hex(&id::sha256(lines.collect::<String>().as_bytes()))
+}
+
+fn can_have(item: &Item, target: Option<&Target>) -> bool {
+    let payload = item.own.as_ref().and_then(|body| body["Payload"].as_object());
+    match (target, payload) {
+        (Some(target), Some(payload)) => left_out(&item.declaration_type, payload, target).is_none(),
+        _ => true,
+    }
+}
+
+/// The declarations that a channel's groups have, while it is found out which of them it gets.
+struct Choice<'p> {
+    plan: &'p Plan,
+    wanted: BTreeMap<&'p str, Wanted>,
+}
+
+struct Wanted {
+    /// The place of the first of its groups.
+    rank: usize,
+    /// A group has it; otherwise something that a group has names it.
+    assigned: bool,
+    kept: bool,
+    /// Why it is left out, as what follows its identifier.
+    reason: Option<String>,
+}
+
+impl<'p> Choice<'p> {
+    fn new(plan: &'p Plan, groups: &[&'p Ranked]) -> Self {
+        let mut choice = Self { plan, wanted: BTreeMap::new() };
+        for (rank, group) in groups.iter().enumerate() {
+            for identifier in &group.declarations {
+                choice.want(identifier, rank, true);
+            }
+        }
+        choice
+    }
+
+    /// Configurations name assets, activations name configurations: it is never deeper.
+    fn want(&mut self, identifier: &'p str, rank: usize, assigned: bool) {
+        let plan = self.plan;
+        let Some(planned) = plan.declarations.get(identifier) else { return };
+        let wanted =
+            self.wanted.entry(identifier).or_insert(Wanted { rank, assigned, kept: false, reason: None });
+        wanted.assigned |= assigned;
+        for name in &planned.names {
+            self.want(name, rank, false);
+        }
+    }
+
+    fn planned(&self, identifier: &str) -> &'p Planned {
+        &self.plan.declarations[identifier]
+    }
+
+    fn leave_out_unsupported(&mut self, target: Option<&Target>) {
+        let Some(target) = target else { return };
+        let plan = self.plan;
+        for (identifier, wanted) in &mut self.wanted {
+            let planned = &plan.declarations[*identifier];
+            wanted.reason = left_out(&planned.declaration_type, &planned.payload, target);
+        }
+        self.leave_out_incomplete(Kind::Configuration);
+    }
+
+    /// What names something that is left out would be an error on the device.
+    fn leave_out_incomplete(&mut self, kind: Kind) {
+        let plan = self.plan;
+        let out: BTreeSet<&str> =
+            self.wanted.iter().filter(|(_, wanted)| wanted.reason.is_some()).map(|(name, _)| *name).collect();
+        for (identifier, wanted) in &mut self.wanted {
+            let planned = &plan.declarations[*identifier];
+            if planned.kind != kind || wanted.reason.is_some() {
+                continue;
+            }
+            let missing = planned.names.iter().find(|name| out.contains(name.as_str()));
+            wanted.reason = missing.map(|name| format!("is left out because it names {name}, which is left out"));
+        }
+    }
+
+    /// Where a device may have only one, the first group wins.
+    fn leave_out_rivals(&mut self, groups: &[&Ranked]) {
+        let mut singles: Vec<(usize, &'p str)> = self
+            .wanted
+            .iter()
+            .filter(|(identifier, wanted)| {
+                let planned = self.planned(identifier);
+                wanted.reason.is_none() && combine(&planned.declaration_type) == Combine::Single
+            })
+            .map(|(identifier, wanted)| (wanted.rank, *identifier))
+            .collect();
+        singles.sort_unstable();
+        let mut winners: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+        for (rank, identifier) in singles {
+            let declaration_type = self.planned(identifier).declaration_type.as_str();
+            let Some((first, winner)) = winners.get(declaration_type) else {
+                winners.insert(declaration_type, (rank, identifier));
+                continue;
+            };
+            let group = &groups[*first].name;
+            let words = format!(
+                "is left out because a device can have only one {declaration_type}, \
+                 and {winner} of the group {group} comes first"
+            );
+            if let Some(wanted) = self.wanted.get_mut(identifier) {
+                wanted.reason = Some(words);
+            }
+        }
+    }
+
+    /// Keeps what groups have, with what that names.
+    fn keep(&mut self) {
+        let mut next: Vec<&'p str> =
+            self.wanted.iter().filter(|(_, wanted)| wanted.assigned).map(|(name, _)| *name).collect();
+        while let Some(identifier) = next.pop() {
+            let planned = self.planned(identifier);
+            match self.wanted.get_mut(identifier) {
+                Some(wanted) if wanted.reason.is_none() && !wanted.kept => wanted.kept = true,
+                _ => continue,
+            }
+            next.extend(planned.names.iter().map(String::as_str));
+        }
+        for wanted in self.wanted.values_mut() {
+            if !wanted.kept && wanted.reason.is_none() {
+                wanted.reason = Some("is left out together with what names it".to_owned());
+            }
+        }
+    }
+
+    fn kept(&self) -> impl Iterator<Item = (&'p str, &'p Planned)> {
+        let kept = self.wanted.iter().filter(|(_, wanted)| wanted.kept);
+        kept.map(|(identifier, _)| (*identifier, self.planned(identifier)))
+    }
+
+    /// An activation for each group whose configurations nobody's activation names. One that is itself
+    /// left out counts: without its predicate they are not to apply.
+    fn activations(&self, groups: &[&'p Ranked]) -> Vec<Item> {
+        let activations =
+            self.wanted.keys().map(|name| self.planned(name)).filter(|it| it.kind == Kind::Activation);
+        let named: BTreeSet<&str> =
+            activations.flat_map(|activation| &activation.names).map(String::as_str).collect();
+        let kept: BTreeSet<&str> = self
+            .kept()
+            .filter(|(_, planned)| planned.kind == Kind::Configuration)
+            .map(|(identifier, _)| identifier)
+            .filter(|identifier| !named.contains(identifier))
+            .collect();
+        groups
+            .iter()
+            .filter_map(|group| {
+                let of_group = group.declarations.iter().map(String::as_str);
+                let configurations: Vec<&str> = of_group.filter(|name| kept.contains(name)).collect();
+                (!configurations.is_empty()).then(|| own::activation(group, &configurations))
+            })
+            .collect()
+    }
+
+    fn left_out(&self) -> Vec<LeftOut> {
+        let out = self.wanted.iter().filter_map(|(identifier, wanted)| {
+            Some(LeftOut {
+                identifier: (*identifier).to_owned(),
+                declaration_type: self.planned(identifier).declaration_type.clone(),
+                words: format!("{identifier} {}.", wanted.reason.as_ref()?),
+            })
+        });
+        out.collect()
+    }
+}

@@ -1,0 +1,247 @@
+//! Where each channel stands: the token of the set that it should have, and the one it was last told.
+//!
+//! `mdm` calls [`refresh`] when a channel's set may have changed, asks [`is_pending`] whether it has to
+//! synchronise, and hands the endpoints through. A channel counts as told when it was answered
+//! `declaration-items`; until then it is asked again, with growing pauses.
+//!
+//! **Invariant:** the row of a channel names a set that is kept, and a change of the set that is worth a
+//! push is answered as such once.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
+
+use super::manifest::Plan;
+use super::subject::Subject;
+use super::{generation, snapshot};
+use crate::clock::{self, HOUR, MINUTE, Seconds};
+use crate::error::Result;
+use crate::schema::declarations::{Kind, is_identifier};
+use crate::storage::Tx;
+
+/// Pauses before a channel that did not ask for the items is asked again; the last repeats.
+const PAUSES: [Seconds; 4] = [15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR];
+
+/// One channel.
+#[derive(Clone, Debug)]
+pub struct Sync {
+    pub generation: i64,
+    /// The DeclarationsToken that it should have.
+    pub token: String,
+    pub told_token: Option<String>,
+    pub told_at: Option<Seconds>,
+    pub held: bool,
+    quiet: bool,
+    asked_at: Option<Seconds>,
+    pub asks: u32,
+}
+
+impl Sync {
+    /// Whether it has not been told what it should have, and can be.
+    pub fn is_outstanding(&self) -> bool {
+        !self.held && self.told_token.as_deref() != Some(&self.token)
+    }
+
+    /// Whether it is to be asked to synchronise now.
+    fn is_due(&self, now: Seconds) -> bool {
+        let asked = self.asked_at.is_some_and(|at| {
+            let asks = usize::try_from(self.asks.saturating_sub(1)).unwrap_or(usize::MAX);
+            // What lies in the future was written by a wrong clock.
+            (at..at + PAUSES[asks.min(PAUSES.len() - 1)]).contains(&now)
+        });
+        self.is_outstanding() && !asked
+    }
+}
+
+/// What became of a channel whose set was looked at anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// It should have another set than before.
+    pub changed: bool,
+    /// And is to be woken for it.
+    pub wake: bool,
+}
+
+/// Where a channel stands.
+pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT generation, token, told_token, told_at, held, quiet, asked_at, asks FROM syncs
+             WHERE enrollment_id = ?1",
+        )?
+        .query_row([enrollment_id], |row| {
+            Ok(Sync {
+                generation: row.get(0)?,
+                token: row.get(1)?,
+                told_token: row.get(2)?,
+                told_at: row.get(3)?,
+                held: row.get(4)?,
+                quiet: row.get(5)?,
+                asked_at: row.get(6)?,
+                asks: row.get(7)?,
+            })
+        })
+        .optional()?)
+}
+
+/// Whether something was edited since a channel's set was looked at.
+pub fn is_stale(conn: &Connection, enrollment_id: &str) -> Result<bool> {
+    let generation = generation::now(conn)?.generation;
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != generation))
+}
+
+/// Whether a channel is to be asked to synchronise at this contact, as far as is known without looking
+/// at its set: what every Idle asks.
+pub fn is_pending(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<bool> {
+    let generation = generation::now(conn)?.generation;
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != generation || sync.is_due(now)))
+}
+
+/// Looks at a channel's set anew. The plan is that of the present generation.
+///
+/// # Errors
+/// The database's.
+pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed> {
+    let manifest = plan.manifest(tx, subject)?;
+    let row = find(tx, &subject.id)?;
+    let changed = row.as_ref().is_none_or(|row| row.token != manifest.token);
+    if changed {
+        snapshot::keep(tx, &manifest)?;
+    }
+    let told = row.as_ref().and_then(|row| row.told_token.as_deref()) == Some(&manifest.token);
+    // What changed without an edit, as a device's version, is always worth a push.
+    let notify = row.as_ref().is_none_or(|row| {
+        row.generation == plan.generation.generation || plan.generation.notify > row.generation
+    });
+    let was_held = row.as_ref().is_some_and(|row| row.held);
+    let untold = !told && !subject.held;
+    let news = changed || was_held || row.as_ref().is_some_and(|row| row.quiet);
+    let quiet = untold && news && !notify;
+    let is_same = row.as_ref().is_some_and(|row| {
+        !changed
+            && row.generation == plan.generation.generation
+            && row.held == subject.held
+            && row.quiet == quiet
+    });
+    if !is_same {
+        tx.prepare_cached(
+            "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asks)
+             VALUES (?1, ?2, ?3, ?4, ?5, 0)
+             ON CONFLICT DO UPDATE SET
+                 asked_at = CASE WHEN token = excluded.token THEN asked_at END,
+                 asks = CASE WHEN token = excluded.token THEN asks ELSE 0 END,
+                 generation = excluded.generation, token = excluded.token, held = excluded.held,
+                 quiet = excluded.quiet",
+        )?
+        .execute(params![
+            subject.id,
+            plan.generation.generation,
+            manifest.token,
+            subject.held,
+            quiet
+        ])?;
+    }
+    Ok(Refreshed { changed, wake: untold && news && notify })
+}
+
+/// The data of the command that asks a channel to synchronise, if it is to be asked now: it is written
+/// down that it was.
+///
+/// # Errors
+/// The database's.
+pub fn ask(tx: &Tx<'_>, enrollment_id: &str) -> Result<Option<Vec<u8>>> {
+    let Some(sync) = find(tx, enrollment_id)?.filter(|sync| sync.is_due(tx.now())) else { return Ok(None) };
+    tx.prepare_cached("UPDATE syncs SET asked_at = ?2, asks = asks + 1 WHERE enrollment_id = ?1")?
+        .execute(params![enrollment_id, tx.now()])?;
+    Ok(Some(tokens_of(&sync.token, tx.now())))
+}
+
+/// When a channel that did not ask for the items is to be woken again: in so many seconds, if at all.
+pub fn pause(conn: &Connection, enrollment_id: &str) -> Result<Option<Seconds>> {
+    let sync = find(conn, enrollment_id)?.filter(Sync::is_outstanding);
+    Ok(sync.map(|sync| {
+        let asks = usize::try_from(sync.asks.saturating_sub(1)).unwrap_or(usize::MAX);
+        PAUSES[asks.min(PAUSES.len() - 1)]
+    }))
+}
+
+/// A channel was given the items of this token.
+///
+/// # Errors
+/// The database's.
+pub fn told(tx: &Tx<'_>, enrollment_id: &str, token: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE syncs SET told_token = ?2, told_at = ?3, quiet = 0 WHERE enrollment_id = ?1")?
+        .execute(params![enrollment_id, token, tx.now()])?;
+    Ok(())
+}
+
+/// The answer to `tokens`. Whole seconds: devices do not read fractions.
+fn tokens_of(token: &str, now: Seconds) -> Vec<u8> {
+    json!({"SyncTokens": {"DeclarationsToken": token, "Timestamp": clock::rfc3339(now)}})
+        .to_string()
+        .into_bytes()
+}
+
+/// What a device asks of declarative management.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Tokens,
+    Items,
+    Declaration(Kind, String),
+}
+
+impl Endpoint {
+    /// Reads Apple's word; nothing for one that is none, status among them.
+    pub fn named(text: &str) -> Option<Self> {
+        match text {
+            "tokens" => Some(Self::Tokens),
+            "declaration-items" => Some(Self::Items),
+            text => {
+                let (kind, identifier) = text.strip_prefix("declaration/")?.split_once('/')?;
+                is_identifier(identifier)
+                    .then(|| Some(Self::Declaration(Kind::named(kind)?, identifier.to_owned())))?
+            }
+        }
+    }
+}
+
+/// An answer, and the token that the channel is told by it, if that is news.
+pub struct Answer {
+    pub body: Vec<u8>,
+    pub tells: Option<String>,
+}
+
+/// What a device is answered; nothing when this channel has no such thing.
+///
+/// # Errors
+/// The database's.
+pub fn answer(
+    conn: &Connection,
+    enrollment_id: &str,
+    endpoint: &Endpoint,
+    now: Seconds,
+) -> Result<Option<Answer>> {
+    let Some(sync) = find(conn, enrollment_id)? else { return Ok(None) };
+    let (body, tells) = match endpoint {
+        Endpoint::Tokens => (Some(tokens_of(&sync.token, now)), None),
+        Endpoint::Items => {
+            let items = snapshot::items(conn, &sync.token)?.map(String::into_bytes);
+            (items, Some(sync.token.clone()).filter(|token| sync.told_token.as_ref() != Some(token)))
+        }
+        Endpoint::Declaration(kind, identifier) => {
+            // First what it was told; a device that did not ask for the items has the present set.
+            let mut found = None;
+            for token in sync.told_token.iter().chain([&sync.token]) {
+                if found.is_none() {
+                    found = snapshot::declaration(conn, token, *kind, identifier)?;
+                }
+            }
+            (found.map(String::into_bytes), None)
+        }
+    };
+    Ok(body.map(|body| Answer { body, tells }))
+}
+
+pub(super) fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM syncs WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
+    Ok(())
+}
