@@ -22,7 +22,7 @@ use crate::id;
 use crate::mdm::enrollment::{self, Enrollment, State as Stands};
 use crate::mdm::ids::Kind;
 use crate::mdm::listing::{self, Which};
-use crate::mdm::{forget, queue, wake};
+use crate::mdm::{forget, queue, sync, wake};
 
 const MOST_TAGS: usize = 100;
 const LONGEST_TAG: usize = 100;
@@ -85,7 +85,7 @@ pub(super) async fn patch(
     let changed = admin.mdm.store.write("enrollment.patch", move |tx| {
         existing(tx, &enrollment_id)?;
         let Some(tags) = tags else { return Ok(()) };
-        enrollment::tag(tx, &enrollment_id, &tags)?;
+        sync::noticing(tx, &enrollment_id, || enrollment::tag(tx, &enrollment_id, &tags))?;
         audit::record(tx, &caller.actor, "enrollment.patch", &enrollment_id, &json!({"tags": tags}))
     });
     changed.await?;

@@ -100,8 +100,9 @@ const COLUMNS: &str = "identifier, type, kind, payload, beside, content, touched
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Declaration> {
     let object = |column: usize| -> rusqlite::Result<Map<String, Json>> {
-        serde_json::from_str(row.get_ref(column)?.as_str()?)
-            .map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))
+        serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        })
     };
     let kind = Kind::named(row.get_ref(2)?.as_str()?).ok_or(rusqlite::Error::InvalidQuery)?;
     Ok(Declaration {
@@ -234,7 +235,9 @@ pub(super) fn device_predicate(text: &str, pointer: &str, force: bool) -> Result
         Ok(predicate) => {
             let unknown = predicate.status_items().into_iter().filter(|item| !is_status_item(item));
             let words = |item| {
-                format!("Apple's schema has no status item {item:?}; where a device has none, it cannot hold.")
+                format!(
+                    "Apple's schema has no status item {item:?}; where a device has none, it cannot hold."
+                )
             };
             Ok(unknown.take(20).map(words).collect())
         }
@@ -280,8 +283,8 @@ fn resolve(conn: &Connection, reference: &Reference) -> Result<Option<String>> {
     let content_type = target.payload.get("Reference").and_then(|data| data.get("ContentType"));
     let Some(content_type) = content_type.and_then(Json::as_str) else { return Ok(None) };
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let fits = reference.media.is_empty()
-        || reference.media.iter().any(|media| essence.eq_ignore_ascii_case(media));
+    let fits =
+        reference.media.is_empty() || reference.media.iter().any(|media| essence.eq_ignore_ascii_case(media));
     Ok((!fits).then(|| {
         format!("Devices expect the data of {name} to be {}, not {essence}.", reference.media.join(" or "))
     }))
@@ -353,8 +356,7 @@ fn change(
     edit: Edit<'_>,
     how: impl FnOnce(&mut Declaration),
 ) -> Result<String> {
-    let mut declaration =
-        get(tx, identifier)?.ok_or_else(|| Error::NotFound("such declaration".into()))?;
+    let mut declaration = get(tx, identifier)?.ok_or_else(|| Error::NotFound("such declaration".into()))?;
     how(&mut declaration);
     let token = declaration.token();
     if token != declaration.server_token {

@@ -93,8 +93,9 @@ fn filled(conn: &Connection, mut group: Group) -> Result<Group> {
         "SELECT enrollment_id FROM group_members WHERE group_name = ?1 ORDER BY enrollment_id",
     )?;
     group.members = members.query_map([&group.name], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut declarations = conn
-        .prepare_cached("SELECT identifier FROM group_declarations WHERE group_name = ?1 ORDER BY identifier")?;
+    let mut declarations = conn.prepare_cached(
+        "SELECT identifier FROM group_declarations WHERE group_name = ?1 ORDER BY identifier",
+    )?;
     group.declarations =
         declarations.query_map([&group.name], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(group)
@@ -334,8 +335,9 @@ pub fn join_only(tx: &Tx<'_>, enrollment_id: &str, name: Option<&str>) -> Result
 }
 
 pub(super) fn with_declaration(conn: &Connection, identifier: &str) -> Result<Vec<String>> {
-    let mut statement = conn
-        .prepare_cached("SELECT group_name FROM group_declarations WHERE identifier = ?1 ORDER BY group_name")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT group_name FROM group_declarations WHERE identifier = ?1 ORDER BY group_name",
+    )?;
     Ok(statement.query_map([identifier], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 

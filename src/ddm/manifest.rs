@@ -213,7 +213,8 @@ impl<'p> Choice<'p> {
                 continue;
             }
             let missing = planned.names.iter().find(|name| out.contains(name.as_str()));
-            wanted.reason = missing.map(|name| format!("is left out because it names {name}, which is left out"));
+            wanted.reason =
+                missing.map(|name| format!("is left out because it names {name}, which is left out"));
         }
     }
 

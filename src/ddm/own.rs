@@ -176,13 +176,7 @@ fn item(declaration_type: &str, name: &str, payload: &Json) -> Item {
         "ServerToken": server_token,
         "Payload": payload,
     });
-    Item {
-        kind,
-        identifier,
-        declaration_type: declaration_type.to_owned(),
-        server_token,
-        own: Some(body),
-    }
+    Item { kind, identifier, declaration_type: declaration_type.to_owned(), server_token, own: Some(body) }
 }
 
 #[cfg(test)]

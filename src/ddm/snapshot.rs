@@ -22,9 +22,8 @@ pub(super) fn keep(tx: &Tx<'_>, manifest: &Manifest) -> Result<()> {
     if fresh == 1 || exists(tx, &manifest.token)? {
         return Ok(());
     }
-    tx.prepare_cached("INSERT INTO snapshots (token, items, used_at) VALUES (?1, ?2, ?3)")?.execute(
-        params![manifest.token, answer(manifest).to_string(), tx.now()],
-    )?;
+    tx.prepare_cached("INSERT INTO snapshots (token, items, used_at) VALUES (?1, ?2, ?3)")?
+        .execute(params![manifest.token, answer(manifest).to_string(), tx.now()])?;
     for item in &manifest.items {
         if let Some(body) = &item.own {
             keep_version(tx, &item.server_token, &body.to_string())?;

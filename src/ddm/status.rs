@@ -1,116 +1,125 @@
 //! Status reports: what devices say about their declarations and themselves.
 //!
 //! A report that is well-formed JSON is always taken: a device sends one that was refused again and
-//! again (Apple: "StatusReport"). The latest is kept as it came.
+//! again (Apple: "StatusReport"). Reports are incremental: what one does not mention is as it was,
+//! elements of arrays are known by their `identifier`, `_removed` takes one away, and a FullReport
+//! replaces everything.
 //!
-//! **Invariant:** a report is bounded in size, depth and count before it is stored.
+//! **Invariant:** a report is bounded in size, depth and count before it is kept, and touches nothing but
+//! the rows of the channel that sent it.
 
-use rusqlite::params;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+pub mod change;
+pub mod declared;
+pub mod error;
+pub mod item;
+pub mod report;
+
+mod wellformed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::Connection;
+use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
+use crate::schema::status::status_item;
 use crate::storage::Tx;
 
-/// Whether these bytes are a report: a JSON object, not nested beyond what the reader allows (128). Its
-/// size is bounded by that of the check-in message that carried it.
+pub use wellformed::check;
+
+/// A longer report is not read: none that devices send comes near.
+const LONGEST: usize = 2 * 1024 * 1024;
+/// The most items of one report, and of one channel.
+const MOST_ITEMS: usize = 2000;
+const LONGEST_PATH: usize = 255;
+/// The item that is about declarations.
+const DECLARATIONS: &str = "management.declarations";
+
+/// What a report was about.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The items whose values are others now.
+    pub changed: BTreeSet<String>,
+}
+
+/// Takes a report.
 ///
 /// # Errors
-/// `Invalid` with what is wrong.
-pub fn check(report: &[u8]) -> Result<()> {
-    let Object = serde_json::from_slice(report)
+/// `Invalid` when it is not a JSON object; whatever else is odd about it is passed over.
+pub fn take(tx: &Tx<'_>, enrollment_id: &str, raw: &[u8]) -> Result<Taken> {
+    if raw.len() > LONGEST {
+        check(raw)?;
+        let words = format!("A status report of {} bytes was not read; {LONGEST} are the most.", raw.len());
+        error::note(tx, enrollment_id, "", &words)?;
+        return Ok(Taken::default());
+    }
+    let report: Json = serde_json::from_slice(raw)
         .map_err(|error| Error::invalid(format!("the status report is not a JSON object: {error}")))?;
-    Ok(())
+    let report =
+        report.as_object().ok_or_else(|| Error::invalid("the status report is not a JSON object"))?;
+    let full = report.get("FullReport").and_then(Json::as_bool).unwrap_or(false);
+    let mut items = report.get("StatusItems").map(flatten).unwrap_or_default();
+    if let Some(declarations) = items.remove(DECLARATIONS) {
+        declared::replace(tx, enrollment_id, declarations)?;
+    }
+    let changed = item::merge(tx, enrollment_id, &items, full)?;
+    if full {
+        error::forget(tx, enrollment_id)?;
+    }
+    if let Some(errors) = report.get("Errors").and_then(Json::as_array) {
+        error::add(tx, enrollment_id, errors)?;
+    }
+    report::keep(tx, enrollment_id, raw)?;
+    Ok(Taken { changed })
 }
 
-/// Keeps a report.
-pub fn store(tx: &Tx<'_>, enrollment_id: &str, report: &[u8]) -> Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO status_reports (enrollment_id, report, reported_at) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET report = excluded.report, reported_at = excluded.reported_at",
-    )?
-    .execute(params![enrollment_id, report, tx.now()])?;
-    Ok(())
+/// The items of a report by their dotted names. Apple nests them; an item ends where the table says, or
+/// where there is no object any more.
+fn flatten(items: &Json) -> BTreeMap<String, &Json> {
+    let mut flat = BTreeMap::new();
+    let mut next = vec![(String::new(), items)];
+    while let Some((path, value)) = next.pop() {
+        let is_item = !path.is_empty() && (status_item(&path).is_some() || path == DECLARATIONS);
+        match value {
+            Json::Object(members) if !is_item => {
+                for (name, value) in members {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    if path.len() <= LONGEST_PATH {
+                        next.push((path, value));
+                    }
+                }
+            }
+            _ if path.is_empty() => {}
+            value => {
+                if flat.len() < MOST_ITEMS {
+                    flat.insert(path, value);
+                }
+            }
+        }
+    }
+    flat
 }
 
+/// The value of an item by its name, which may lead into one; nothing when it is not known.
+pub fn value(conn: &Connection, enrollment_id: &str, name: &str) -> Result<Option<Json>> {
+    let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
+    for end in ends.collect::<Vec<_>>().into_iter().rev() {
+        if let Some(value) = item::value(conn, enrollment_id, &name[..end])? {
+            let inside = name[end..].split('.').filter(|part| !part.is_empty());
+            let found = inside.fold(Some(&value), |value, part| value?.get(part));
+            return Ok(Some(found.cloned().unwrap_or(Json::Null)));
+        }
+    }
+    Ok(None)
+}
+
+/// Forgets what a channel reported. What became of values that people watch stays.
 pub(super) fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
-    tx.prepare_cached("DELETE FROM status_reports WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
-    Ok(())
-}
-
-/// A JSON object of any content, read without being built: what it holds is not looked at here.
-struct Object;
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object, A::Error> {
-                while members.next_entry::<String, Anything>()?.is_some() {}
-                Ok(Object)
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// Any value. Unlike `IgnoredAny` it descends, so the reader's limit on depth holds.
-struct Anything;
-
-impl<'de> Deserialize<'de> for Anything {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Anything;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Anything, E> {
-                Ok(Anything)
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Anything, E> {
-                Ok(Anything)
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Anything, E> {
-                Ok(Anything)
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Anything, E> {
-                Ok(Anything)
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Anything, E> {
-                Ok(Anything)
-            }
-            fn visit_unit<E>(self) -> Result<Anything, E> {
-                Ok(Anything)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Anything, A::Error> {
-                while items.next_element::<Anything>()?.is_some() {}
-                Ok(Anything)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Anything, A::Error> {
-                while members.next_entry::<String, Anything>()?.is_some() {}
-                Ok(Anything)
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
+    item::forget(tx, enrollment_id)?;
+    declared::forget(tx, enrollment_id)?;
+    error::forget(tx, enrollment_id)?;
+    report::forget(tx, enrollment_id)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_an_object_of_bounded_depth() {
-        check(br#"{"StatusItems": {"device": {}}, "Errors": [], "n": [1, -1, 1.5, null, true, "x"]}"#)
-            .unwrap();
-        for wrong in [&b"[]"[..], b"", b"{", b"{} x", b"\"x\"", b"{\"a\": 1e309}", b"\xff"] {
-            assert!(check(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
-        }
-        let deep = format!("{{\"a\": {}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        assert!(check(deep.as_bytes()).is_err());
-    }
-}
+mod tests;

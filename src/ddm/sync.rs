@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::manifest::Plan;
+use super::snapshot;
 use super::subject::Subject;
-use super::{generation, snapshot};
 use crate::clock::{self, HOUR, MINUTE, Seconds};
 use crate::error::Result;
 use crate::schema::declarations::{Kind, is_identifier};
@@ -25,6 +25,8 @@ const PAUSES: [Seconds; 4] = [15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR];
 #[derive(Clone, Debug)]
 pub struct Sync {
     pub generation: i64,
+    /// The generation that the edits are at.
+    edits: i64,
     /// The DeclarationsToken that it should have.
     pub token: String,
     pub told_token: Option<String>,
@@ -65,8 +67,9 @@ pub struct Refreshed {
 pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
     Ok(conn
         .prepare_cached(
-            "SELECT generation, token, told_token, told_at, held, quiet, asked_at, asks FROM syncs
-             WHERE enrollment_id = ?1",
+            "SELECT generation, token, told_token, told_at, held, quiet, asked_at, asks,
+                    (SELECT generation FROM generations)
+             FROM syncs WHERE enrollment_id = ?1",
         )?
         .query_row([enrollment_id], |row| {
             Ok(Sync {
@@ -78,6 +81,7 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
                 quiet: row.get(5)?,
                 asked_at: row.get(6)?,
                 asks: row.get(7)?,
+                edits: row.get(8)?,
             })
         })
         .optional()?)
@@ -85,15 +89,13 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
 
 /// Whether something was edited since a channel's set was looked at.
 pub fn is_stale(conn: &Connection, enrollment_id: &str) -> Result<bool> {
-    let generation = generation::now(conn)?.generation;
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != generation))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits))
 }
 
 /// Whether a channel is to be asked to synchronise at this contact, as far as is known without looking
 /// at its set: what every Idle asks.
 pub fn is_pending(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<bool> {
-    let generation = generation::now(conn)?.generation;
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != generation || sync.is_due(now)))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits || sync.is_due(now)))
 }
 
 /// Looks at a channel's set anew. The plan is that of the present generation.
@@ -108,20 +110,18 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
         snapshot::keep(tx, &manifest)?;
     }
     let told = row.as_ref().and_then(|row| row.told_token.as_deref()) == Some(&manifest.token);
+    let of_now = |row: &Sync| row.generation == plan.generation.generation;
+    let edits_notify = row.as_ref().is_none_or(|row| plan.generation.notify > row.generation);
     // What changed without an edit, as a device's version, is always worth a push.
-    let notify = row.as_ref().is_none_or(|row| {
-        row.generation == plan.generation.generation || plan.generation.notify > row.generation
-    });
+    let notify = edits_notify || row.as_ref().is_some_and(of_now);
     let was_held = row.as_ref().is_some_and(|row| row.held);
+    let was_quiet = row.as_ref().is_some_and(|row| row.quiet);
     let untold = !told && !subject.held;
-    let news = changed || was_held || row.as_ref().is_some_and(|row| row.quiet);
-    let quiet = untold && news && !notify;
-    let is_same = row.as_ref().is_some_and(|row| {
-        !changed
-            && row.generation == plan.generation.generation
-            && row.held == subject.held
-            && row.quiet == quiet
-    });
+    let wake = untold && ((notify && (changed || was_held)) || (edits_notify && was_quiet));
+    let quiet = untold && !wake && (was_quiet || changed);
+    let is_same = row
+        .as_ref()
+        .is_some_and(|row| !changed && of_now(row) && row.held == subject.held && row.quiet == quiet);
     if !is_same {
         tx.prepare_cached(
             "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asks)
@@ -140,7 +140,7 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
             quiet
         ])?;
     }
-    Ok(Refreshed { changed, wake: untold && news && notify })
+    Ok(Refreshed { changed, wake })
 }
 
 /// The data of the command that asks a channel to synchronise, if it is to be asked now: it is written

@@ -14,7 +14,7 @@ use super::begin::{self, facts};
 use super::enrollment::{self, Enrollment, Facts, State};
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller, claim, event};
+use super::{Mdm, caller::Caller, claim, event, sync};
 use crate::enroll::invitation::Invitation;
 use crate::enroll::session::{self, Session};
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ fn authenticate(
         identity::State::Pinned | identity::State::Superseded
             if identity.enrollment_id.as_deref() == Some(device) =>
         {
-            enrollment::learn(tx, device, &facts, None)?;
+            sync::learn(tx, device, &facts, None)?;
             enrollment::keep_message(tx, device, "Authenticate", body)
         }
         identity::State::Claim | identity::State::Pinned | identity::State::Superseded => {
@@ -153,6 +153,6 @@ fn renew(
     }
     identity::pin(tx, &identity.fingerprint, device)?;
     session::bind(tx, &session.id, device)?;
-    enrollment::learn(tx, device, facts, None)?;
+    sync::learn(tx, device, facts, None)?;
     event::record(tx, "identity-renewed", Some(device), "The device has a new identity certificate.")
 }

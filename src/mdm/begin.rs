@@ -36,10 +36,13 @@ pub(super) fn begin(
     ddm::forget(tx, device)?;
     for user in enrollment::forget_users(tx, device)? {
         ddm::forget(tx, &user)?;
+        ddm::group::join_only(tx, &user, None)?;
     }
-    session::end_identities(tx, device)?;
+    // It may belong to somebody else now: only the link that it came with says where it belongs.
     let group = invitation.and_then(|invitation| invitation.group.as_deref());
-    enrollment::begin(tx, ids, &session.id, group, &facts(message)?)?;
+    ddm::group::join_only(tx, device, group)?;
+    session::end_identities(tx, device)?;
+    enrollment::begin(tx, ids, &session.id, &facts(message)?)?;
     identity::pin(tx, fingerprint, device)?;
     session::bind(tx, &session.id, device)?;
     event::record(tx, "authenticate", Some(device), "The device began to enroll.")

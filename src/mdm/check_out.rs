@@ -6,6 +6,7 @@
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, claim, enrollment, event, queue, wake};
+use crate::ddm;
 use crate::enroll::session;
 use crate::error::Result;
 use crate::pki::identity::{self, State};
@@ -24,6 +25,7 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, ids: Ids) -> Result<Reply
                 State::Pinned | State::Superseded if ids.kind.is_device() => leave(tx, &ids.device_id),
                 State::Pinned | State::Superseded => {
                     enrollment::end(tx, &ids.enrollment_id)?;
+                    ddm::forget(tx, &ids.enrollment_id)?;
                     queue::cancel_all(tx, &ids.enrollment_id)?;
                     wake::nothing_due(tx, &ids.enrollment_id)
                 }
@@ -37,6 +39,9 @@ fn leave(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     queue::cancel_all(tx, device_id)?;
     wake::nothing_due_for_all(tx, device_id)?;
     enrollment::end(tx, device_id)?;
+    for channel in enrollment::channels(tx, device_id)? {
+        ddm::forget(tx, &channel)?;
+    }
     session::end_identities(tx, device_id)?;
     event::record(tx, "check-out", Some(device_id), "Management was removed on the device.")
 }

@@ -13,7 +13,7 @@ use super::begin;
 use super::enrollment::{self, Push};
 use super::escrow;
 use super::ids::Ids;
-use super::{event, queue, wake};
+use super::{event, sync};
 use crate::clock::Seconds;
 use crate::enroll::session;
 use crate::error::{Error, Result};
@@ -185,9 +185,7 @@ pub fn approve(tx: &Tx<'_>, seal: &Seal, claim_id: &str, by: &str) -> Result<Cla
             let unlock = seal.open_sealed(&seal_name(&claim.fingerprint), &sealed)?;
             escrow::store(tx, seal, &ids.enrollment_id, escrow::Kind::UnlockToken, &unlock)?;
         }
-        if queue::has_open(tx, &ids.enrollment_id)? {
-            wake::due(tx, &ids.enrollment_id)?;
-        }
+        sync::reachable(tx, &ids.enrollment_id)?;
     }
     event::record(
         tx,

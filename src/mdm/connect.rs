@@ -13,7 +13,8 @@ use super::enrollment::{self, Facts};
 use super::ids::Ids;
 use super::queue::{self, Answered, Report, Status};
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller, event, renewal, wake};
+use super::{Mdm, caller::Caller, event, renewal, sync, wake};
+use crate::ddm;
 use crate::error::{Error, Result};
 use crate::pki::identity::State;
 use crate::pki::seal::Seal;
@@ -37,10 +38,15 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     tracing::Span::current().record("enrollment.id", &ids.enrollment_id);
     tracing::Span::current().record("status", status.word());
 
+    let expired = mdm.is_expired(caller);
+    let now = mdm.store.clock().now();
     // All that an Idle without work has to know, read at one moment.
     let (ended, state, mut waiting, reportable) = mdm.store.peek(|conn| {
         let known = enrollment::find(conn, &ids.enrollment_id)?;
-        let waiting = queue::has_open(conn, &ids.enrollment_id)?;
+        let mut waiting = queue::has_open(conn, &ids.enrollment_id)?;
+        if !waiting && status == Status::Idle && !expired {
+            waiting = ddm::sync::is_pending(conn, &ids.enrollment_id, now)?;
+        }
         let reportable = match uuid.filter(|_| status != Status::Idle && !waiting) {
             Some(uuid) => queue::was_sent(conn, &ids.enrollment_id, uuid)?,
             None => waiting,
@@ -53,9 +59,8 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
         return Ok(Reply::Empty);
     }
     super::enrolled(&ids, state)?;
-    mdm.contacts.seen(&ids.enrollment_id, mdm.store.clock().now());
+    mdm.contacts.seen(&ids.enrollment_id, now);
 
-    let expired = mdm.is_expired(caller);
     if status == Status::Idle && ids.kind.is_device() {
         match renewal::send_if_due(mdm, &caller.identity, &ids.device_id).await {
             Ok(sent) => waiting |= sent,
@@ -110,9 +115,15 @@ fn exchange(
         }
         _ => queue::idle(tx, enrollment)?,
     }
-    let next = queue::next(tx, seal, enrollment, expired)?;
+    let next = match queue::next(tx, seal, enrollment, expired)? {
+        None if !expired => sync::command(tx, seal, enrollment)?,
+        next => next,
+    };
     match queue::open_attempts(tx, enrollment)? {
-        None => wake::nothing_due(tx, enrollment)?,
+        None => match ddm::sync::pause(tx, enrollment)?.filter(|_| !expired) {
+            None => wake::nothing_due(tx, enrollment)?,
+            Some(pause) => wake::later(tx, enrollment, pause)?,
+        },
         Some(attempts) => wake::later(tx, enrollment, wake::pause_after(attempts.saturating_sub(1)))?,
     }
     Ok(next)
@@ -139,7 +150,10 @@ fn learn(tx: &Tx<'_>, ids: &Ids, status: Status, answered: &Answered, message: &
                 _ => Ok(()),
             }
         }
-        "DeviceConfigured" | "UserConfigured" => enrollment::configured(tx, enrollment),
+        "DeviceConfigured" | "UserConfigured" => {
+            enrollment::configured(tx, enrollment)?;
+            sync::refresh(tx, enrollment)
+        }
         "EraseDevice" if ids.kind.is_device() => {
             enrollment::erased(tx, enrollment)?;
             event::record(
@@ -168,5 +182,5 @@ fn device_information(tx: &Tx<'_>, enrollment: &str, answers: &Dictionary) -> Re
         os_version: text("OSVersion"),
         build_version: text("BuildVersion"),
     };
-    enrollment::learn(tx, enrollment, &facts, answers.get("IsSupervised").and_then(Value::as_boolean))
+    sync::learn(tx, enrollment, &facts, answers.get("IsSupervised").and_then(Value::as_boolean))
 }

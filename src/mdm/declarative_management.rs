@@ -2,13 +2,16 @@
 //!
 //! `Endpoint` names what the device wants, `Data` carries its status report. The answers are JSON.
 //! What they say is `ddm`'s; here they become replies.
+//!
+//! **Invariant:** that a channel was given the items is on the disk before it gets them.
 
 use plist::Dictionary;
 
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller};
+use super::{Mdm, caller::Caller, sync};
 use crate::ddm;
+use crate::ddm::sync::Endpoint;
 use crate::error::Error;
 use crate::plist;
 
@@ -21,24 +24,38 @@ pub(super) async fn handle(
     let endpoint = plist::string(message, "Endpoint")
         .map_err(Error::from)?
         .ok_or_else(|| Refusal::bad("DeclarativeManagement has no Endpoint"))?;
+    let fingerprint = caller.identity.fingerprint;
     if endpoint == "status" {
         let report = plist::data(message, "Data")
             .map_err(Error::from)?
             .ok_or_else(|| Refusal::bad("a status report has no Data"))?
             .to_vec();
         ddm::status::check(&report)?;
-        let fingerprint = caller.identity.fingerprint;
         mdm.store
             .write("status_report", move |tx| {
                 super::still_speaks(tx, &fingerprint)?;
-                ddm::status::store(tx, &ids.enrollment_id, &report)
+                let taken = ddm::status::take(tx, &ids.enrollment_id, &report)?;
+                sync::learn_status(tx, &ids.enrollment_id, &ids.device_id, &taken)
             })
             .await?;
         return Ok(Reply::Empty);
     }
+    let endpoint = Endpoint::named(endpoint).ok_or(Refusal::NotFound)?;
+    let channel = ids.enrollment_id;
+    if mdm.store.peek(|conn| ddm::sync::is_stale(conn, &channel))? {
+        let channel = channel.clone();
+        mdm.store.write("sync.refresh", move |tx| sync::refresh(tx, &channel)).await?;
+    }
     let now = mdm.store.clock().now();
-    mdm.store
-        .peek(|conn| ddm::answer(conn, &ids.enrollment_id, endpoint, now))?
-        .map(Reply::Json)
-        .ok_or(Refusal::NotFound)
+    let answer = mdm.store.peek(|conn| ddm::sync::answer(conn, &channel, &endpoint, now))?;
+    let answer = answer.ok_or(Refusal::NotFound)?;
+    if let Some(token) = answer.tells {
+        mdm.store
+            .write("sync.told", move |tx| {
+                super::still_speaks(tx, &fingerprint)?;
+                sync::told(tx, &channel, &token)
+            })
+            .await?;
+    }
+    Ok(Reply::Json(answer.body))
 }

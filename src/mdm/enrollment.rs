@@ -103,15 +103,15 @@ pub struct Facts<'a> {
 }
 
 /// A fresh Authenticate: whatever was there of this device starts anew, as `pending`.
-pub fn begin(tx: &Tx<'_>, ids: &Ids, session_id: &str, group: Option<&str>, facts: &Facts<'_>) -> Result<()> {
+pub fn begin(tx: &Tx<'_>, ids: &Ids, session_id: &str, facts: &Facts<'_>) -> Result<()> {
     tx.prepare_cached(
-        "INSERT INTO enrollments (id, type, channel, udid, state, session_id, group_name, topic, serial_number,
+        "INSERT INTO enrollments (id, type, channel, udid, state, session_id, topic, serial_number,
                                   name, model, model_name, product_name, os_version, build_version,
                                   created_at)
-         VALUES (?1, ?2, 'device', ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+         VALUES (?1, ?2, 'device', ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
          ON CONFLICT (id) DO UPDATE SET
              type = excluded.type, udid = excluded.udid, state = 'pending', session_id = excluded.session_id,
-             group_name = COALESCE(excluded.group_name, group_name), topic = excluded.topic,
+             topic = excluded.topic,
              serial_number = COALESCE(excluded.serial_number, serial_number),
              name = COALESCE(excluded.name, name), model = COALESCE(excluded.model, model),
              model_name = COALESCE(excluded.model_name, model_name),
@@ -126,7 +126,6 @@ pub fn begin(tx: &Tx<'_>, ids: &Ids, session_id: &str, group: Option<&str>, fact
         ids.kind.word(),
         ids.udid,
         session_id,
-        group,
         facts.topic,
         facts.serial_number,
         facts.name,
@@ -249,6 +248,23 @@ pub fn channels(conn: &Connection, device_id: &str) -> Result<Vec<String>> {
         .prepare_cached("SELECT id FROM enrollments WHERE id = ?1 OR parent_id = ?1 ORDER BY id")?
         .query_map([device_id], |row| row.get(0))?
         .collect::<Result<_, _>>()?)
+}
+
+/// Channels that are enrolled, in the order of their IDs, those after `after`.
+pub fn enrolled_after(conn: &Connection, after: &str, limit: u32) -> Result<Vec<String>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT id FROM enrollments WHERE id > ?1 AND state = 'enrolled' ORDER BY id LIMIT ?2",
+        )?
+        .query_map(params![after, limit], |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Whether a device is a Shared iPad: its users are of that kind.
+pub fn has_shared_users(conn: &Connection, device_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached("SELECT 1 FROM enrollments WHERE parent_id = ?1 AND type = 'Shared iPad' LIMIT 1")?
+        .exists([device_id])?)
 }
 
 /// An administrator's words for an enrollment; they replace the earlier ones.

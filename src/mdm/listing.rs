@@ -8,8 +8,9 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 
-use super::queue;
+use super::{queue, subject};
 use crate::clock::{Seconds, rfc3339};
+use crate::ddm::group::{self, Ranked};
 use crate::error::{Error, Result};
 use crate::pki::seal::Seal;
 
@@ -30,7 +31,7 @@ pub struct Which {
 /// The columns of [`enrollment_json`], `e` being the enrollment.
 const ENROLLMENT: &str = "SELECT
     e.id, e.type, e.channel, e.parent_id, e.udid, e.serial_number, e.name, e.model, e.model_name, e.product_name,
-    e.os_version, e.build_version, e.supervised, e.awaiting_configuration, e.state, e.topic, e.group_name, e.tags,
+    e.os_version, e.build_version, e.supervised, e.awaiting_configuration, e.state, e.topic, e.tags,
     e.user_short_name, e.user_long_name, e.enrolled_at, e.unenroll_at, e.unenroll_told_at, c.last_seen_at,
     c.last_push_at, c.last_push_answer, e.push_token IS NOT NULL AND e.push_rejected = 0,
     (SELECT COUNT(*) FROM claims WHERE claims.enrollment_id = e.id AND claims.state = 'waiting')
@@ -59,11 +60,23 @@ pub fn enrollments(conn: &Connection, which: &Which) -> Result<Vec<(String, Valu
         params![after, which.state, which.kind, which.serial_number, which.tag, like, which.limit],
         |row| Ok((row.get(0)?, enrollment_json(row)?)),
     )?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let groups = group::ranked(conn)?;
+    rows.into_iter().map(|(id, row)| Ok((id, with_groups(conn, &groups, row)?))).collect()
 }
 
 /// One enrollment as JSON.
 pub fn enrollment(conn: &Connection, id: &str) -> Result<Option<Value>> {
+    row(conn, id)?.map(|row| with_groups(conn, &group::ranked(conn)?, row)).transpose()
+}
+
+fn with_groups(conn: &Connection, groups: &[Ranked], mut row: Value) -> Result<Value> {
+    row["groups"] = group::names_of(conn, groups, &subject::of_row(conn, &row)?)?.into();
+    Ok(row)
+}
+
+/// As [`enrollment`], without the groups, which are found out from the rest.
+pub(super) fn row(conn: &Connection, id: &str) -> Result<Option<Value>> {
     Ok(conn
         .prepare_cached(&format!("{ENROLLMENT} WHERE e.id = ?1"))?
         .query_row([id], enrollment_json)
@@ -91,18 +104,18 @@ fn enrollment_json(row: &Row<'_>) -> rusqlite::Result<Value> {
         "awaiting_configuration": row.get::<_, Option<bool>>(13)?,
         "state": text(14)?,
         "topic": text(15)?,
-        "groups": text(16)?.into_iter().collect::<Vec<_>>(),
-        "tags": json_text(text(17)?).unwrap_or_else(|| json!([])),
-        "user_short_name": text(18)?,
-        "user_long_name": text(19)?,
-        "enrolled_at": time(20)?,
-        "unenroll_at": time(21)?,
-        "unenroll_told_at": time(22)?,
-        "last_seen_at": time(23)?,
-        "last_push_at": time(24)?,
-        "last_push": json_text(text(25)?),
-        "can_be_pushed": row.get::<_, bool>(26)?,
-        "claims": row.get::<_, i64>(27)?,
+        "groups": [],
+        "tags": json_text(text(16)?).unwrap_or_else(|| json!([])),
+        "user_short_name": text(17)?,
+        "user_long_name": text(18)?,
+        "enrolled_at": time(19)?,
+        "unenroll_at": time(20)?,
+        "unenroll_told_at": time(21)?,
+        "last_seen_at": time(22)?,
+        "last_push_at": time(23)?,
+        "last_push": json_text(text(24)?),
+        "can_be_pushed": row.get::<_, bool>(25)?,
+        "claims": row.get::<_, i64>(26)?,
     }))
 }
 

@@ -18,6 +18,8 @@ pub mod listing;
 pub mod queue;
 pub mod renewal;
 pub mod reply;
+pub mod subject;
+pub mod sync;
 pub mod wake;
 
 mod authenticate;
@@ -42,6 +44,7 @@ use rusqlite::Connection;
 
 use crate::apns::Apns;
 use crate::clock::{DAY, HOUR, Seconds};
+use crate::ddm;
 use crate::enroll::{Enroll, session};
 use crate::error::{Error, Result};
 use crate::pki::identity::{self, Fingerprint, Identity, State};
@@ -256,7 +259,8 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     session::end_identities(tx, device_id)?;
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
-        crate::ddm::forget(tx, &channel)?;
+        ddm::forget(tx, &channel)?;
+        ddm::group::join_only(tx, &channel, None)?;
     }
     enrollment::forget(tx, device_id)?;
     Ok(())

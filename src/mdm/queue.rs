@@ -33,6 +33,8 @@ pub enum Purpose {
     Asked,
     /// The server, to renew the device's identity.
     Renewal,
+    /// The server, to have declarations synchronised.
+    Sync,
 }
 
 impl Purpose {
@@ -40,6 +42,7 @@ impl Purpose {
         match self {
             Self::Asked => "asked",
             Self::Renewal => "renewal",
+            Self::Sync => "sync",
         }
     }
 }
@@ -157,6 +160,16 @@ pub fn has_open_renewal(conn: &Connection, enrollment_id: &str) -> Result<bool> 
         .prepare_cached(
             "SELECT 1 FROM commands
              WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') AND purpose = 'renewal' LIMIT 1",
+        )?
+        .exists([enrollment_id])?)
+}
+
+/// Whether the command to synchronise waits for a channel.
+pub fn has_open_sync(conn: &Connection, enrollment_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM commands
+             WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') AND purpose = 'sync' LIMIT 1",
         )?
         .exists([enrollment_id])?)
 }
@@ -398,6 +411,16 @@ pub fn cancel_renewals(tx: &Tx<'_>, device_id: &str) -> Result<()> {
          WHERE enrollment_id = ?1 AND status IN ('Pending', 'NotNow') AND purpose = 'renewal'",
     )?
     .execute(params![device_id, tx.now()])?;
+    Ok(())
+}
+
+/// Cancels commands to synchronise that wait: the set is another now.
+pub fn cancel_syncs(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE commands SET status = 'Canceled', answered_at = ?2
+         WHERE enrollment_id = ?1 AND status IN ('Pending', 'Sent', 'NotNow') AND purpose = 'sync'",
+    )?
+    .execute(params![enrollment_id, tx.now()])?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use plist::Dictionary;
 use super::enrollment::{self, Push, State};
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller, claim, escrow, event, queue, wake};
+use super::{Mdm, caller::Caller, claim, escrow, event, queue, sync};
 use crate::enroll::session;
 use crate::error::{Error, Result};
 use crate::pki::identity::{self, Identity};
@@ -153,7 +153,7 @@ fn device(
     if known.state == State::Pending {
         event::record(tx, "enrolled", Some(id), "The device enrolled.")?;
     }
-    push_what_waits(tx, id)
+    sync::reachable(tx, id)
 }
 
 fn user(tx: &Tx<'_>, ids: &Ids, update: &Update) -> Result<()> {
@@ -171,10 +171,5 @@ fn user(tx: &Tx<'_>, ids: &Ids, update: &Update) -> Result<()> {
     if known.is_none_or(|user| user.state != State::Enrolled) {
         event::record(tx, "enrolled", Some(id), "A user of the device can be managed.")?;
     }
-    push_what_waits(tx, id)
-}
-
-/// The channel can be reached again: what waits for it is said at once.
-fn push_what_waits(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
-    if queue::has_open(tx, enrollment_id)? { wake::due(tx, enrollment_id) } else { Ok(()) }
+    sync::reachable(tx, id)
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::task::JoinSet;
 
-use super::{Mdm, contact, enrollment, event};
+use super::{Mdm, contact, enrollment, event, sync};
 use crate::apns::{Push, PushResult, Verdict};
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 use crate::error::{Error, Result};
@@ -217,6 +217,7 @@ async fn note_all(mdm: &Mdm, answers: Vec<(Due, PushResult)>) -> Result<()> {
 /// # Errors
 /// The database's. What APNs answers is never an error here: it is written down and acted on.
 pub async fn round(mdm: &Mdm) -> Result<usize> {
+    sync::round(mdm).await?;
     let (mut under_way, mut pushed) = (UnderWay::default(), 0);
     loop {
         let taken = under_way.send_due(mdm).await?;
@@ -332,9 +333,14 @@ fn jittered(failures: u32) -> Seconds {
 /// A push that Apple does not answer holds up no other.
 pub async fn run(mdm: Mdm) {
     let mut under_way = UnderWay::default();
+    let mut pass = sync::Pass::default();
     loop {
+        // After an edit, channels are looked at and pushed batch by batch.
+        let looked = pass.step(&mdm).await;
         let sent = under_way.send_due(&mdm).await;
         let wait = match (&sent, mdm.store.peek(next_due)) {
+            _ if looked.is_err() => Duration::from_secs(1),
+            _ if matches!(looked, Ok(true)) => Duration::ZERO,
             // There may be more than there was room for; an answer makes room.
             _ if under_way.0.len() >= MOST => LONGEST_SLEEP,
             (Ok(_), Ok(Some(at))) => {
@@ -349,7 +355,7 @@ pub async fn run(mdm: Mdm) {
             () = mdm.store.woken().notified() => Ok(()),
             () = tokio::time::sleep(wait) => Ok(()),
         };
-        for error in [sent.err(), noted.err()].into_iter().flatten() {
+        for error in [looked.err(), sent.err(), noted.err()].into_iter().flatten() {
             tracing::error!(error = error.chain(), "waking devices failed; it is tried again");
         }
     }

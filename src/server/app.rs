@@ -25,6 +25,7 @@ use crate::admin::Admin;
 use crate::apns::Apns;
 use crate::clock::Clock;
 use crate::config::{Config, TlsMode};
+use crate::ddm;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
 use crate::mdm::{self, Mdm, caller::Proxy};
@@ -93,6 +94,11 @@ impl App {
         let authority = Arc::new(ArcSwap::from_pointee(authority));
         let signer = Arc::new(ArcSwap::from_pointee(signer));
         let enroll = Enroll::new(&store, settings(config), signer.clone(), authority.clone());
+        let told = ddm::Organization {
+            name: organization.to_owned(),
+            email: config.organization.email.clone().unwrap_or_default(),
+        };
+        store.write("organization", move |tx| ddm::set_organization(tx, &told)).await?;
         let proxy = Proxy {
             trusted: config.proxy.trusted.clone(),
             header: config.proxy.client_certificate_header.clone(),

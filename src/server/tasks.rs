@@ -14,10 +14,12 @@ use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
 use crate::clock::DAY;
 use crate::config::TlsMode;
+use crate::ddm;
 use crate::enroll::{Signer, session};
 use crate::error::Result;
 use crate::mdm::{event, queue, renewal, wake};
 use crate::pki::authority::Authority;
+use crate::storage::Tx;
 
 /// How many rows of history one transaction removes, so that devices never wait for it.
 const AT_ONCE: u32 = 500;
@@ -113,6 +115,9 @@ async fn history(app: &App) -> Result<()> {
     }
     let before = clock.now() - i64::from(app.config().retention.days) * DAY;
     app.store.write("sessions.thin", session::thin).await?;
+    app.store.write("snapshots.thin", ddm::snapshot::thin).await?;
+    let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);
+    while app.store.write("status.thin", changes).await? > 0 {}
     while app.store.write("events.thin", move |tx| event::thin(tx, before, AT_ONCE)).await? > 0 {}
     while app.store.write("commands.thin", move |tx| queue::thin(tx, before, AT_ONCE)).await? > 0 {}
     Ok(())

@@ -1,0 +1,193 @@
+//! The values that devices report of themselves, the latest of each, as JSON with its time.
+//!
+//! **Invariant:** what a channel has here is bounded: items, the size of each and of all together.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Map, Value as Json};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{MOST_ITEMS, change, error};
+use crate::clock::Seconds;
+use crate::error::Result;
+use crate::storage::Tx;
+
+/// The largest value, as JSON.
+pub const LARGEST: usize = 64 * 1024;
+/// All values of a channel together.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// One item of a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub path: String,
+    /// Nothing when it was too large to be kept.
+    pub value: Option<Json>,
+    /// When it became this.
+    pub reported_at: Seconds,
+}
+
+/// Takes what a report says; answers the items whose values are others now.
+pub(super) fn merge(
+    tx: &Tx<'_>,
+    enrollment_id: &str,
+    items: &BTreeMap<String, &Json>,
+    full: bool,
+) -> Result<BTreeSet<String>> {
+    let mut changed = BTreeSet::new();
+    if full {
+        for path in paths(tx, enrollment_id)? {
+            if !items.contains_key(&path) {
+                tx.prepare_cached("DELETE FROM status_items WHERE enrollment_id = ?1 AND path = ?2")?
+                    .execute([enrollment_id, &path])?;
+                change::note(tx, enrollment_id, &path, None)?;
+                changed.insert(path);
+            }
+        }
+    }
+    let mut room = Room::of(tx, enrollment_id)?;
+    for (path, reported) in items {
+        let known = text(tx, enrollment_id, path)?;
+        let (new, was_cut) = match (&known, reported) {
+            // Part of a list of which the rest was not kept says nothing.
+            (Some(None), Json::Array(elements)) if !full && by_identifier(elements).is_some() => (None, true),
+            (Some(Some(old)), Json::Array(elements)) if !full => (Some(merged(old, elements)), false),
+            (_, Json::Array(elements)) => (Some(merged("[]", elements)), false),
+            (_, value) => (Some((*value).clone()), false),
+        };
+        let new = new.map(|value| value.to_string());
+        if known.as_ref() == Some(&new) {
+            continue;
+        }
+        let size = new.as_ref().map_or(0, String::len);
+        let before = known.as_ref().map(|old| old.as_ref().map_or(0, String::len));
+        let new = match new {
+            _ if !room.admits(before, size) => {
+                let words = "This item was not kept: the channel reports more than is kept of one.";
+                error::note(tx, enrollment_id, path, words)?;
+                continue;
+            }
+            Some(_) if size > LARGEST => {
+                let words = format!("A value of {size} bytes was not kept; {LARGEST} are the most.");
+                error::note(tx, enrollment_id, path, &words)?;
+                None
+            }
+            new => new,
+        };
+        if was_cut && new.is_none() {
+            continue;
+        }
+        tx.prepare_cached(
+            "INSERT INTO status_items (enrollment_id, path, value, reported_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET value = excluded.value, reported_at = excluded.reported_at",
+        )?
+        .execute(params![enrollment_id, path, new, tx.now()])?;
+        change::note(tx, enrollment_id, path, new.as_deref())?;
+        changed.insert(path.clone());
+    }
+    Ok(changed)
+}
+
+/// What may still be kept of a channel.
+struct Room {
+    items: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn of(conn: &Connection, enrollment_id: &str) -> Result<Self> {
+        Ok(conn
+            .prepare_cached(
+                "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM status_items WHERE enrollment_id = ?1",
+            )?
+            .query_row([enrollment_id], |row| {
+                let (items, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
+                let count = |number| usize::try_from(number).unwrap_or(0);
+                Ok(Self { items: count(items), bytes: count(bytes) })
+            })?)
+    }
+
+    /// Whether a value of this size may take the place of one of the other, or a new place.
+    fn admits(&mut self, before: Option<usize>, size: usize) -> bool {
+        let items = self.items + usize::from(before.is_none());
+        let bytes = self.bytes.saturating_sub(before.unwrap_or(0)) + size.min(LARGEST);
+        let admits = items <= MOST_ITEMS && bytes <= MOST_BYTES;
+        if admits {
+            (self.items, self.bytes) = (items, bytes);
+        }
+        admits
+    }
+}
+
+/// The elements by their identifiers, in order; nothing if they have none.
+fn by_identifier(elements: &[Json]) -> Option<Vec<(&str, &Map<String, Json>)>> {
+    let named = elements.iter().map(|element| {
+        let element = element.as_object()?;
+        Some((element.get("identifier")?.as_str()?, element))
+    });
+    named.collect()
+}
+
+/// A list after a report of it: elements take the place of those of the same identifier.
+fn merged(old: &str, elements: &[Json]) -> Json {
+    let Some(news) = by_identifier(elements) else { return Json::Array(elements.to_vec()) };
+    let old: Vec<Json> = serde_json::from_str(old).unwrap_or_default();
+    let mut list: Vec<Option<Json>> = Vec::with_capacity(old.len() + news.len());
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for element in old {
+        // What has no identifier cannot be told apart from what comes now.
+        let Some(identifier) = element["identifier"].as_str() else { continue };
+        places.insert(identifier.to_owned(), list.len());
+        list.push(Some(element));
+    }
+    for (identifier, element) in news {
+        let removed = element.get("_removed").and_then(Json::as_bool).unwrap_or(false);
+        let mut element = element.clone();
+        element.remove("_removed");
+        let value = (!removed).then_some(Json::Object(element));
+        match places.get(identifier) {
+            Some(place) => list[*place] = value,
+            None => {
+                places.insert(identifier.to_owned(), list.len());
+                list.push(value);
+            }
+        }
+    }
+    Json::Array(list.into_iter().flatten().collect())
+}
+
+fn paths(conn: &Connection, enrollment_id: &str) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached("SELECT path FROM status_items WHERE enrollment_id = ?1")?;
+    Ok(statement.query_map([enrollment_id], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn text(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Option<String>>> {
+    Ok(conn
+        .prepare_cached("SELECT value FROM status_items WHERE enrollment_id = ?1 AND path = ?2")?
+        .query_row([enrollment_id, path], |row| row.get(0))
+        .optional()?)
+}
+
+/// The value of exactly this item.
+pub(super) fn value(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Json>> {
+    let text = text(conn, enrollment_id, path)?.flatten();
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// The items of a channel whose names begin so, in alphabetical order.
+pub fn values(conn: &Connection, enrollment_id: &str, prefix: &str) -> Result<Vec<Item>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT path, value, reported_at FROM status_items
+         WHERE enrollment_id = ?1 AND substr(path, 1, length(?2)) = ?2 ORDER BY path",
+    )?;
+    let items = statement.query_map([enrollment_id, prefix], |row| {
+        let text: Option<String> = row.get(1)?;
+        let value = text.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(Item { path: row.get(0)?, value, reported_at: row.get(2)? })
+    })?;
+    Ok(items.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM status_items WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
+    Ok(())
+}
