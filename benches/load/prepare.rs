@@ -244,11 +244,16 @@ fn enroll(tx: &Tx<'_>, seal: &Seal, made: &Made, fingerprint: &Fingerprint) -> r
         os_version: text("OSVersion"),
         build_version: text("BuildVersion"),
     };
-    enrollment::begin(tx, &ids, session, None, &facts)?;
+    enrollment::begin(tx, &ids, session, &facts)?;
     identity::pin(tx, fingerprint, &device.udid)?;
     session::bind(tx, session, &device.udid)?;
     let push = Push { topic: TOPIC, magic: &device.push_magic, token: &device.push_token };
     enrollment::update_token(tx, &ids, &push, Some(false))?;
+    // As devices that have been here for a while: what they should have they were told.
+    russet::mdm::sync::refresh(tx, &device.udid)?;
+    if let Some(sync) = russet::ddm::sync::find(tx, &device.udid)? {
+        russet::ddm::sync::told(tx, &device.udid, &sync.token)?;
+    }
     escrow::store(tx, seal, &device.udid, escrow::Kind::UnlockToken, &unlock_token())?;
     let written = |error: Box<dyn std::error::Error + Send + Sync>| {
         russet::error::Error::internal(format!("a message cannot be written: {error}"))

@@ -34,6 +34,7 @@ impl Facts for Known<'_> {
     fn key(&self, name: &str) -> Option<Json> {
         match name {
             "groups" => Some(Json::from(self.groups)),
+            "tags" => Some(self.subject.tags.clone().into()),
             name => self.subject.keys.get(name).cloned(),
         }
     }

@@ -50,3 +50,6 @@ pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     sync::forget(tx, enrollment_id)?;
     status::forget(tx, enrollment_id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,6 @@ pub(super) fn of_row(conn: &Connection, row: &Json) -> Result<Subject> {
             keys.insert(name.to_owned(), value.clone());
         }
     }
-    keys.entry("tags").or_insert_with(|| Json::Array(Vec::new()));
     let known = |name: &str| keys.get(name).and_then(Json::as_str);
     let platform = known("product_name").or(known("model_name")).and_then(Platform::of_product);
     let version = known("os_version").map(str::to_owned);
@@ -51,7 +50,7 @@ pub(super) fn of_row(conn: &Connection, row: &Json) -> Result<Subject> {
     let channel = if known("channel") == Some("user") { Scope::User } else { Scope::System };
     let awaiting = keys.get("awaiting_configuration").and_then(Json::as_bool).unwrap_or(false);
     let held = awaiting || is_too_old(platform, version.as_deref(), enrollment);
-    let tags = keys["tags"].as_array().into_iter().flatten();
+    let tags = keys.get("tags").and_then(Json::as_array).into_iter().flatten();
     let tags = tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
     if let Some(platform) = platform {
         keys.insert("platform".to_owned(), platform.name().into());

@@ -12,6 +12,7 @@ mod claims;
 mod cli;
 mod commands;
 mod crash;
+mod ddm;
 mod enrollment;
 mod hostile;
 mod push;

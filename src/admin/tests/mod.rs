@@ -156,7 +156,8 @@ impl House {
                     os_version: Some("18.1"),
                     ..Facts::default()
                 };
-                enrollment::begin(tx, &ids, "session", Some("Class 4b"), &facts)?;
+                enrollment::begin(tx, &ids, "session", &facts)?;
+                crate::ddm::group::join_only(tx, &ids.enrollment_id, Some("Class 4b"))?;
                 enrollment::update_token(
                     tx,
                     &ids,

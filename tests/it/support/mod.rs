@@ -132,8 +132,19 @@ impl Appliance {
         let mut device = self.device(kind);
         let link = self.invite(1).await;
         device.enroll(&link).await.unwrap();
+        settle(&mut device).await;
         device
     }
+}
+
+/// Lets a device that enrolled synchronise declarations, until there is nothing left to hear.
+pub async fn settle(device: &mut Device) {
+    for _ in 0..5 {
+        if device.connect_all().await.unwrap().is_empty() {
+            return;
+        }
+    }
+    panic!("a device that has nothing to do is never left alone");
 }
 
 async fn serve(config: &Config, clock: &Clock) -> Running {
