@@ -5,7 +5,7 @@ use russet::mdm::claim;
 use russet::simulator::{Channel, Kind};
 use serde_json::json;
 
-use crate::support::{Appliance, key};
+use crate::support::{Appliance, key, settle};
 
 #[tokio::test]
 async fn a_new_identity_with_a_live_udid_waits_and_gets_nothing() {
@@ -73,7 +73,7 @@ async fn a_device_that_left_may_come_again_by_itself() {
     phone.key = Some(key(5));
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
-    assert!(phone.connect(Channel::Device).await.unwrap().is_empty());
+    settle(&mut phone).await;
     let claims = appliance.app().store.peek(|conn| claim::of_enrollment(conn, &phone.udid)).unwrap();
     assert!(claims.is_empty());
 }

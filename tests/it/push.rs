@@ -2,7 +2,7 @@
 
 use russet::clock::{Clock, HOUR, MINUTE};
 use russet::mdm::{enrollment, queue, wake};
-use russet::simulator::{Channel, Kind, Misbehaviour};
+use russet::simulator::{Channel, Device, Kind, Misbehaviour};
 use serde_json::json;
 
 use crate::support::{Appliance, NOW};
@@ -12,6 +12,14 @@ async fn quiet() -> Appliance {
     let appliance = Appliance::at(Clock::set_to(NOW), |_| {}).await;
     appliance.import_push_certificate(crate::support::TOPIC).await;
     appliance
+}
+
+/// A phone whose system has no declarative management: it is pushed for what the test sends, and for
+/// nothing else.
+fn plain(appliance: &mut Appliance) -> Device {
+    let mut phone = appliance.device(Kind::IPhone);
+    phone.os_version = "15.8".into();
+    phone
 }
 
 fn misbehaviour(status: u16, reason: &'static str) -> Misbehaviour {
@@ -33,7 +41,7 @@ async fn settled(appliance: &Appliance, count: usize) {
 #[tokio::test]
 async fn many_commands_are_one_push_and_a_device_that_stays_away_is_pushed_again_with_growing_pauses() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -55,7 +63,7 @@ async fn many_commands_are_one_push_and_a_device_that_stays_away_is_pushed_again
 #[tokio::test]
 async fn a_busy_push_service_is_asked_again_within_two_seconds() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -76,7 +84,7 @@ async fn a_busy_push_service_is_asked_again_within_two_seconds() {
 #[tokio::test]
 async fn who_waits_for_a_new_push_certificate_is_pushed_when_it_comes() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -95,7 +103,7 @@ async fn who_waits_for_a_new_push_certificate_is_pushed_when_it_comes() {
 #[tokio::test]
 async fn a_token_that_apple_rejected_is_not_used_before_another_comes() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -122,7 +130,7 @@ async fn a_token_that_apple_rejected_is_not_used_before_another_comes() {
 #[tokio::test]
 async fn a_rejected_token_is_used_again_when_the_device_repeats_it_or_the_certificate_changes() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -149,7 +157,7 @@ async fn a_rejected_token_is_used_again_when_the_device_repeats_it_or_the_certif
 #[tokio::test]
 async fn who_has_nothing_left_to_come_for_is_not_pushed_any_more() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -177,7 +185,7 @@ async fn who_has_nothing_left_to_come_for_is_not_pushed_any_more() {
 #[tokio::test]
 async fn an_outage_of_apples_does_not_make_a_devices_pauses_long() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
@@ -207,7 +215,7 @@ async fn a_refused_certificate_holds_up_its_topic_until_another_comes() {
     let mut appliance = quiet().await;
     let mut phones = Vec::new();
     for _ in 0..2 {
-        let mut phone = appliance.device(Kind::IPhone);
+        let mut phone = plain(&mut appliance);
         let link = appliance.invite(1).await;
         phone.enroll(&link).await.unwrap();
         phones.push(phone);
@@ -232,7 +240,7 @@ async fn a_refused_certificate_holds_up_its_topic_until_another_comes() {
 #[tokio::test]
 async fn a_device_that_is_asked_to_unenroll_is_pushed_until_it_has_been_told() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
