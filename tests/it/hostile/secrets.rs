@@ -106,9 +106,10 @@ async fn a_copied_database_discloses_no_secret() {
     let challenge = super::scep::challenge(&appliance, &appliance.invite(1).await).await;
     appliance.send(&mac.udid, json!({"RequestType": "DeviceLock", "PIN": "918273", "Message": "gone"})).await;
     appliance.running.take().unwrap().stop().await;
-    // With the log beside it, which may hold the latest.
-    let mut file = std::fs::read(appliance.config.data_dir.join("russet.db")).unwrap();
-    file.extend(std::fs::read(appliance.config.data_dir.join("russet.db-wal")).unwrap_or_default());
+    // With the log beside it, which may hold the latest. The log first: the writer may still be copying
+    // it into the file, and what has left it is in there.
+    let mut file = std::fs::read(appliance.config.data_dir.join("russet.db-wal")).unwrap_or_default();
+    file.extend(std::fs::read(appliance.config.data_dir.join("russet.db")).unwrap());
     let contains = |secret: &[u8]| file.windows(secret.len()).any(|window| window == secret);
     assert!(contains(mac.udid.as_bytes()), "this is the file");
     for secret in [
