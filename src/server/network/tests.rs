@@ -401,3 +401,26 @@ async fn a_stop_does_not_wait_for_ever() {
     inside.recv().await.unwrap();
     network.stop(Duration::ZERO).await;
 }
+
+/// Time stands still here and moves on when nobody has anything to do: no minute is waited for.
+#[tokio::test(start_paused = true)]
+async fn headers_that_come_slowly_or_never_end_their_connection() {
+    let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
+    let address = listener.addresses()[0];
+    let network = Network::default();
+    network.serve_plain(listener, router());
+    for begun in ["", "GET /who HT", "GET /who HTTP/1.1\r\nhost: a\r\n"] {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let answer = exchange(stream, begun.as_bytes()).await.unwrap_or_default();
+        assert!(!answer.contains("200"), "{begun:?}: {answer}");
+    }
+    // A line every ten seconds for ever.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut lines = 0;
+    stream.write_all(b"GET /who HTTP/1.1\r\n").await.unwrap();
+    while stream.write_all(b"x: a\r\n").await.is_ok() {
+        sleep(Duration::from_secs(10)).await;
+        lines += 1;
+    }
+    assert!(lines < 60, "it went on for {lines} lines");
+}

@@ -101,19 +101,31 @@ async fn old_and_weak_tls_is_refused() {
     }
     let hello = Hello { extended_master_secret: false, ..Hello::default() };
     assert_eq!(hello.answer(&appliance).await, Some(21));
-    let hello = Hello { padding: 60_000, ..Hello::default() };
-    assert_ne!(hello.answer(&appliance).await, Some(0));
-    let hello = Hello { server_name: "evil.example", ..Hello::default() };
-    assert!(
-        hello.answer(&appliance).await.is_some(),
-        "a wrong name is answered with our certificate or an alert"
-    );
 
     let mut stream = TcpStream::connect(raw::address(&appliance)).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "no HTTP without TLS");
+}
+
+/// 40: a hello of four records is read, one that says it has 16 MiB ends at once, and a wrong name
+/// gets the one certificate that there is: it is for the client to judge.
+#[tokio::test]
+async fn a_huge_hello_is_refused_and_a_wrong_name_gets_the_same_certificate() {
+    let appliance = Appliance::start().await;
+    let hello = Hello { padding: 60_000, ..Hello::default() };
+    assert_eq!(hello.answer(&appliance).await, Some(22));
+    for server_name in ["evil.example", "localhost.evil.example", "xn--", "a", &"a.".repeat(120)] {
+        let hello = Hello { server_name, ..Hello::default() };
+        assert!([Some(22), Some(21)].contains(&hello.answer(&appliance).await), "{server_name}");
+    }
+    let mut stream = TcpStream::connect(raw::address(&appliance)).await.unwrap();
+    stream.write_all(&[&[22, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff][..]].concat()).await.unwrap();
+    // It does not wait for the rest: without that, this would wait with it.
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.first().is_none_or(|kind| *kind == 21), "at most an alert: {answer:?}");
 }
 
 /// 40: a hundred that say half a word, and one that wants something. Each costs two file descriptors of
@@ -308,7 +320,7 @@ async fn without_tls_there_is_only_the_way_to_it() {
 #[tokio::test]
 async fn no_route_answers_what_it_is_not_for() {
     let appliance = Appliance::start().await;
-    for path in ["/mdm/connect", "/mdm/checkin"] {
+    for path in super::DEVICE_ROUTES {
         for method in ["GET", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             let answer = Request::new(method, path).send(&appliance).await;
             assert_eq!(answer.status, 405, "{method} {path}");

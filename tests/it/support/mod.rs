@@ -16,6 +16,7 @@ use russet::simulator::{Apple, Device, Kind, Limits, Trust, push_certificate};
 use russet::storage::Lock;
 use tempfile::TempDir;
 
+pub use api::over_socket;
 pub use keys::key;
 pub use port::Port;
 pub use process::Process;
