@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Appliance, Process, TOPIC, over_socket};
 
-const CUTS: u64 = 4;
+const CUTS: u64 = 3;
 /// Devices that enroll at the same time, so that a cut finds each at another step.
 const AT_ONCE: usize = 3;
 /// A cut comes after so many acknowledged enrollments and imports at the most.

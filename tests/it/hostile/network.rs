@@ -259,16 +259,20 @@ async fn a_rapid_reset_ends_its_connection_and_no_other() {
     stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
     // :method GET, :scheme https, :path /, :authority a; from HPACK's static table.
     let headers = [0x82, 0x87, 0x84, 0x41, 1, b'a'];
-    for number in 0..20_000_u32 {
-        let id = number * 2 + 1;
-        let open = [frame(1, 5, id, &headers), frame(3, 0, id, &8_u32.to_be_bytes())].concat();
-        if stream.write_all(&open).await.is_err() {
-            break;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let flood = async {
+        for number in 0..20_000_u32 {
+            let id = number * 2 + 1;
+            let open = [frame(1, 5, id, &headers), frame(3, 0, id, &8_u32.to_be_bytes())].concat();
+            if writer.write_all(&open).await.is_err() {
+                break;
+            }
         }
-    }
-    let _ = stream.flush().await;
+        let _ = writer.flush().await;
+    };
     // The server ends it: without that, this would wait for ever.
-    let _ = stream.read_to_end(&mut Vec::new()).await;
+    let mut frames = Vec::new();
+    let _ = tokio::join!(flood, reader.read_to_end(&mut frames));
     assert!(phone.connect(Channel::Device).await.is_ok());
 }
 
