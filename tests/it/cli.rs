@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use russet::simulator::push_certificate;
 
-use crate::support::{TOPIC, free_port};
+use crate::support::{Port, TOPIC};
 
 /// The program in a folder of its own, without anything of this machine's configuration.
 fn russet(folder: &Path, arguments: &[&str]) -> Command {
@@ -84,7 +84,8 @@ fn write_push_certificate(folder: &Path) {
 fn a_server_in_an_empty_folder_enrolls_devices_with_four_commands() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let port = free_port().port();
+    let reserved = Port::reserve();
+    let port = reserved.number();
     let mut server = Server::start(folder, port);
     let words = server.first_words.join("\n");
     assert!(words.contains(&format!("https://localhost:{port}/sign-in/")), "{words}");
@@ -145,7 +146,8 @@ fn root_of(folder: &Path) -> Vec<u8> {
 #[test]
 fn a_port_in_use_and_a_folder_in_use_are_said_in_words() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port().port();
+    let reserved = Port::reserve();
+    let port = reserved.number();
     let _server = Server::start(folder.path(), port);
     let (code, _, error) = said(&run(folder.path(), port, &["serve"]));
     assert_eq!(code, 1);

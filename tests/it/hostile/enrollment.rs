@@ -1,11 +1,15 @@
 //! Stolen, spent and guessed links, and what stands on pages (THREATS D5 30, 31, 35).
 
+use std::sync::Arc;
+
 use russet::clock::DAY;
 use russet::enroll::invitation::{self, Wanted};
 use russet::simulator::Kind;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::raw::{Answer, Request};
+use super::scep;
 use crate::support::Appliance;
 
 fn path(appliance: &Appliance, link: &str) -> String {
@@ -50,6 +54,61 @@ async fn a_link_for_three_that_ten_scanned_enrolls_three() {
         enrolled += usize::from(appliance.device(Kind::IPhone).enroll(&link).await.is_ok());
     }
     assert_eq!(enrolled, 3);
+}
+
+/// 30: the same by all at once, each of forty with its own profile, key and certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_at_once_on_a_link_for_five_are_five() {
+    let appliance = Arc::new(Appliance::start().await);
+    let link = appliance.invite(5).await;
+    let secrets: Vec<_> = {
+        let mut all = Vec::new();
+        for _ in 0..40 {
+            all.push(scep::challenge(&appliance, &link).await);
+        }
+        all
+    };
+    let mut enrolling = JoinSet::new();
+    for (number, secret) in secrets.into_iter().enumerate() {
+        let appliance = appliance.clone();
+        enrolling.spawn(async move {
+            let client = scep::Client::new(&appliance, number).await;
+            let Some(certificate) = client.ask(&appliance, Some(&secret)).await else { return false };
+            let udid = format!("PHONE-{number}");
+            scep::use_it(&appliance, &certificate, number, &udid).await == (200, 200)
+        });
+    }
+    let enrolled = enrolling.join_all().await;
+    assert_eq!(enrolled.iter().filter(|enrolled| **enrolled).count(), 5);
+    let known: i64 = appliance.value("SELECT COUNT(*) FROM enrollments WHERE state = ?1", "enrolled");
+    assert_eq!(known, 5);
+    let used: i64 =
+        appliance.value("SELECT used FROM invitations WHERE code = ?1", link.rsplit('/').next().unwrap());
+    assert_eq!(used, 5);
+}
+
+/// 30: a link that is withdrawn while phones stand around with its profile and its certificates.
+#[tokio::test]
+async fn a_link_that_is_withdrawn_ends_everything_that_came_of_it_and_has_not_enrolled() {
+    let appliance = Appliance::start().await;
+    let link = appliance.invite(10).await;
+    let early = scep::Client::new(&appliance, 0).await;
+    let secret = scep::challenge(&appliance, &link).await;
+    let enrolled = early.ask(&appliance, Some(&secret)).await.unwrap();
+    assert_eq!(scep::use_it(&appliance, &enrolled, 0, "EARLY").await, (200, 200));
+    let client = scep::Client::new(&appliance, 1).await;
+    let (waiting, holding) =
+        (scep::challenge(&appliance, &link).await, scep::challenge(&appliance, &link).await);
+    let held = client.ask(&appliance, Some(&holding)).await.unwrap();
+    let code = link.rsplit('/').next().unwrap();
+    assert_eq!(
+        appliance.api("DELETE", &format!("/api/v1/invitations/{code}"), None).await.0.as_u16() / 100,
+        2
+    );
+    assert_eq!(open(&appliance, &link).await.map(|answer| answer.status), [410, 410]);
+    assert_eq!(client.ask(&appliance, Some(&waiting)).await, None);
+    assert_eq!(scep::use_it(&appliance, &held, 1, "LATE").await, (400, 400));
+    assert_eq!(scep::use_it(&appliance, &enrolled, 0, "EARLY").await, (200, 200), "who is in stays in");
 }
 
 /// 30: the profile of one device, copied to another after the first was enrolled.
