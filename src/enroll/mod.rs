@@ -35,9 +35,6 @@ use session::{Origin, Parameters};
 /// The largest body that a device which is not enrolled may send: SCEP and MachineInfo.
 pub const BODY_LIMIT: usize = scep::BODY_LIMIT;
 
-/// How many profiles that nobody installed are remembered for each device that may enroll.
-const PROFILES: u32 = 10;
-
 /// What enrollment needs of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -162,7 +159,7 @@ impl Enroll {
         let (session, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
         let signed = self.signed_profile(&parameters, &session, &challenge).await?;
         let (code, expires_at) = (invitation.code.clone(), invitation.expires_at);
-        let kept = PROFILES + PROFILES * invitation.uses;
+        let kept = invitation.most_unfinished();
         self.store
             .write("enroll.session", move |tx| {
                 session::keep_newest(tx, &code, kept)?;

@@ -106,8 +106,15 @@ fn open(enroll: &Enroll, guesses: &Guesses, visitor: &Visitor, code: Code) -> Re
     let code = code.map(|Path(code)| code).unwrap_or_default();
     let found = enroll.store.peek(|conn| invitation::find(conn, &code)).map_err(Refusal::from)?;
     let Some(invitation) = found else {
-        let guessing = guesses.miss(visitor.address, "enrollment links", clock.now());
-        return Err(if guessing { Refusal::Guessing } else { Refusal::Unknown });
+        if guesses.miss(visitor.address, "enrollment links", clock.now()) {
+            return Err(Refusal::Guessing);
+        }
+        // Before the first push certificate no link can be made, so whoever opens a page then is to read
+        // what is missing; nobody learns from it whether a code exists.
+        return Err(match enroll.obstacle().map_err(Refusal::from)? {
+            Some(words) => Refusal::NotReady(words),
+            None => Refusal::Unknown,
+        });
     };
     // With a wrong clock nobody knows what has expired, and the obstacle says so.
     if clock.is_sane()

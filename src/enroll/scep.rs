@@ -227,10 +227,9 @@ async fn issue(enroll: &Enroll, authority: &Authority, request: &Request) -> Res
     };
     let same = enroll.store.peek(|conn| match &right {
         Right::Challenge(session) => identity::issued_for(conn, &session.id, &public_key),
-        Right::Renewal { enrollment_id, .. } if request.signer.spki() != request.csr.spki() => {
-            Ok(identity::renewed_for(conn, enrollment_id, &public_key)?.0)
+        Right::Renewal { signer, enrollment_id, .. } => {
+            identity::renewed_for(conn, enrollment_id, &public_key, signer, now)
         }
-        Right::Renewal { .. } => Ok(None),
     })?;
     if let Some(same) = same {
         return Ok(same);
@@ -267,8 +266,7 @@ async fn issue(enroll: &Enroll, authority: &Authority, request: &Request) -> Res
             match right {
                 Right::Challenge(session) => for_challenge(tx, &session, &issued, &public_key),
                 Right::Renewal { signer, enrollment_id, session } => {
-                    renew(tx, &signer, &enrollment_id, &session, &issued)?;
-                    Ok(certificate.clone())
+                    renew(tx, &signer, &enrollment_id, &session, &issued)
                 }
             }
         })
@@ -335,7 +333,7 @@ fn for_challenge(
     if session.enrollment_id.is_some() {
         return Err(Error::invalid("the challenge was used by another key, and its device has enrolled"));
     }
-    identity::kill_unused(tx, &session.id)?;
+    identity::remove_unused(tx, &session.id)?;
     identity::insert(tx, issued)?;
     Ok(issued.certificate.to_vec())
 }
@@ -348,12 +346,16 @@ fn renew(
     enrollment_id: &str,
     session: &Session,
     issued: &identity::Issued<'_>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     // While the certificate was made, the device may have left or begun anew with another identity.
     if !identity::find(tx, signer)?.is_some_and(|signer| signer.state == State::Pinned) {
         return Err(Error::invalid("the certificate to be renewed has ended meanwhile"));
     }
-    if identity::renewed_for(tx, enrollment_id, issued.public_key)?.1 >= MOST_IN_USE {
+    // Two requests may have raced to here.
+    if let Some(same) = identity::renewed_for(tx, enrollment_id, issued.public_key, signer, tx.now())? {
+        return Ok(same);
+    }
+    if identity::count_in_use(tx, enrollment_id, tx.now())? >= MOST_IN_USE {
         return Err(Error::invalid("this device has enough identities; it has to use one of them first"));
     }
     let origin = Origin::Renewal(enrollment_id.to_owned());
@@ -361,7 +363,8 @@ fn renew(
     session::open_as(tx, issued.session_id, &nobody_knows, &origin, &session.parameters, tx.now())?;
     session::bind(tx, issued.session_id, enrollment_id)?;
     let fingerprint = identity::insert(tx, issued)?;
-    identity::pin(tx, &fingerprint, enrollment_id)
+    identity::pin(tx, &fingerprint, enrollment_id)?;
+    Ok(issued.certificate.to_vec())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use plist::Dictionary;
 
 use super::enrollment::{self, Facts};
 use super::ids::Ids;
-use super::{escrow, event, queue, wake};
+use super::{contact, escrow, event, queue, wake};
 use crate::ddm;
 use crate::enroll::invitation::Invitation;
 use crate::enroll::session::{self, Session};
@@ -34,8 +34,11 @@ pub(super) fn begin(
     escrow::retire(tx, device, escrow::Kind::UnlockToken)?;
     escrow::retire(tx, device, escrow::Kind::BootstrapToken)?;
     ddm::forget(tx, device)?;
+    enrollment::forget_messages(tx, device)?;
     for user in enrollment::forget_users(tx, device)? {
         ddm::forget(tx, &user)?;
+        contact::forget(tx, &user)?;
+        enrollment::forget_messages(tx, &user)?;
     }
     session::end_identities(tx, device)?;
     let group = invitation.and_then(|invitation| invitation.group.as_deref());

@@ -60,9 +60,10 @@ pub fn prove(mdm: &Mdm, peer: &Peer, headers: &HeaderMap, body: &[u8]) -> Result
         Some(header) => Some(signature(mdm, header, body)?),
         None => None,
     };
-    let presented = match peer.client_certificate() {
-        Some(certificate) => Some(certificate::fingerprint(certificate)),
-        None => proxied(mdm, peer, headers)?,
+    let presented = match mdm.proxy.header.as_deref().filter(|_| mdm.proxy.trusts(peer.address())) {
+        // What stands in TLS is the proxy's own certificate, if it has one, and no device's.
+        Some(header) => proxied(headers, header)?,
+        None => peer.client_certificate().map(|certificate| certificate::fingerprint(certificate)),
     };
     let identity = match (signed, presented) {
         (Some(signed), Some(presented)) if signed.fingerprint != presented => {
@@ -126,7 +127,8 @@ fn signature(mdm: &Mdm, header: &[u8], body: &[u8]) -> Result<Identity, Refusal>
     let key = PublicKey::from_spki(fields.spki).map_err(|error| broken(error.into()))?;
     signed.verify(body, &key).map_err(broken)?;
     let clock = mdm.store.clock();
-    let far = signed.signing_time().is_some_and(|at| (at - clock.now()).abs() > SKEW);
+    let signing_time = signed.signing_time().map_err(broken)?;
+    let far = signing_time.is_some_and(|at| at.abs_diff(clock.now()) > SKEW.unsigned_abs());
     if far && clock.is_sane() {
         return Err(Refusal::bad(
             "the Mdm-Signature was made more than a day from now; set the clock of the device or of this server",
@@ -137,10 +139,7 @@ fn signature(mdm: &Mdm, header: &[u8], body: &[u8]) -> Result<Identity, Refusal>
 
 /// RFC 9440 (`:base64:`) or URL-encoded PEM, as nginx's `$ssl_client_escaped_cert`. From anyone but a
 /// trusted proxy the header is as if it were not there.
-fn proxied(mdm: &Mdm, peer: &Peer, headers: &HeaderMap) -> Result<Option<Fingerprint>, Refusal> {
-    let Some(name) = mdm.proxy.header.as_deref().filter(|_| mdm.proxy.trusts(peer.address())) else {
-        return Ok(None);
-    };
+fn proxied(headers: &HeaderMap, name: &str) -> Result<Option<Fingerprint>, Refusal> {
     let Some(value) = single(headers, name)?.filter(|value| !value.is_empty()) else { return Ok(None) };
     let unreadable = || Refusal::bad(format!("the proxy's {name} header holds no certificate"));
     let text = std::str::from_utf8(value).map_err(|_| unreadable())?;

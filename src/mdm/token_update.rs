@@ -121,7 +121,12 @@ fn apply(tx: &Tx<'_>, seal: &Seal, identity: &Identity, ids: &Ids, update: &Upda
         .ok_or_else(|| Error::internal("the enrollment session of an identity is missing"))?;
     match identity.state {
         identity::State::Claim if ids.kind.is_device() => {
-            session::count_use(tx, &session)?;
+            // A claim is answered 200 throughout; a link that was used up meanwhile is the business of
+            // whoever approves it.
+            match session::count_use(tx, &session) {
+                Ok(()) | Err(Error::Invalid { .. }) => {}
+                Err(error) => return Err(error),
+            }
             claim::update_token(
                 tx,
                 seal,
@@ -160,6 +165,9 @@ fn device(
     }
     if known.state == State::Pending {
         session::count_use(tx, session)?;
+    }
+    if let Some(erased_at) = known.erased_at {
+        enrollment::is_still_here(tx, id, erased_at)?;
     }
     enrollment::update_token(tx, ids, &update.push(), update.awaiting)?;
     enrollment::keep_message(tx, id, "TokenUpdate", &update.kept)?;

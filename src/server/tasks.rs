@@ -16,7 +16,7 @@ use crate::clock::DAY;
 use crate::config::TlsMode;
 use crate::enroll::{Signer, session};
 use crate::error::Result;
-use crate::mdm::{event, queue, renewal, wake};
+use crate::mdm::{event, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
 
 /// How many rows of history one transaction removes, so that devices never wait for it.
@@ -96,8 +96,12 @@ impl App {
         }
         if config.tls.mode == TlsMode::SelfSigned {
             let (pair, signer) = self_signed(&self.store, &self.seal, organization, &self.names).await?;
-            if self.server_certificate.pair().chain != pair.chain && signer.anchor.is_some() {
-                self.server_certificate.replace(pair)?;
+            // While the clock is wrong there is no anchor, and what is in use stays.
+            if signer.anchor.is_some() {
+                // Each ends by itself: the signer of profiles may be new where the TLS certificate is not.
+                if self.server_certificate.pair().chain != pair.chain {
+                    self.server_certificate.replace(pair)?;
+                }
                 self.signer.store(Arc::new(signer));
             }
         }
@@ -112,8 +116,9 @@ async fn history(app: &App) -> Result<()> {
         return Ok(());
     }
     let before = clock.now() - i64::from(app.config().retention.days) * DAY;
-    app.store.write("sessions.thin", session::thin).await?;
     while app.store.write("events.thin", move |tx| event::thin(tx, before, AT_ONCE)).await? > 0 {}
+    while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
+    while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("commands.thin", move |tx| queue::thin(tx, before, AT_ONCE)).await? > 0 {}
     Ok(())
 }

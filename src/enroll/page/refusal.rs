@@ -89,11 +89,11 @@ impl Refusal {
             Self::NotReady(_) => (
                 (
                     "Not ready yet",
-                    "Devices cannot be enrolled here at the moment. Nothing is wrong with your device or your link; try again later.",
+                    "Devices cannot be enrolled here at the moment. Nothing is wrong with your device; try again later.",
                 ),
                 (
                     "Noch nicht bereit",
-                    "Im Moment können hier keine Geräte angemeldet werden. Mit deinem Gerät und deinem Link ist alles in Ordnung; versuche es später noch einmal.",
+                    "Im Moment können hier keine Geräte angemeldet werden. Mit deinem Gerät ist alles in Ordnung; versuche es später noch einmal.",
                 ),
             ),
             Self::OtherDevice => (

@@ -46,6 +46,7 @@ CREATE TABLE sessions (
     expires_at     INTEGER NOT NULL            -- after this its challenge is worth nothing
 ) STRICT;
 CREATE INDEX sessions_by_invitation ON sessions (invitation);
+CREATE INDEX sessions_not_counted ON sessions (invitation, created_at) WHERE counted = 0;
 CREATE INDEX sessions_by_renews ON sessions (renews, created_at) WHERE renews IS NOT NULL;
 
 -- Certificates that the enrollment CA issued to devices. Owner: pki/identity.rs
@@ -135,12 +136,21 @@ CREATE TABLE claims (
     enrollment_id       TEXT NOT NULL,         -- the live enrollment that is claimed
     fingerprint         BLOB NOT NULL UNIQUE,  -- the identity that claims it
     session_id          TEXT NOT NULL,
-    authenticate        BLOB NOT NULL,
+    serial_number       TEXT,                  -- what its device said of itself in Authenticate
+    name                TEXT,
+    model               TEXT,
+    model_name          TEXT,
+    product_name        TEXT,
+    os_version          TEXT,
+    has_token           INTEGER NOT NULL DEFAULT 0, -- 1: its TokenUpdate came
+    -- What an approval needs; emptied by the decision.
+    authenticate        BLOB,
     token_update        BLOB,
     topic               TEXT,
     push_magic          TEXT,
     push_token          BLOB,
     sealed_unlock_token BLOB,
+    sealed_bootstrap_token BLOB,
     state               TEXT NOT NULL,         -- 'waiting' | 'approved' | 'rejected' | 'gone'
     created_at          INTEGER NOT NULL,
     decided_at          INTEGER,
