@@ -394,3 +394,14 @@ async fn messages_in_the_wrong_order_or_twice_do_no_harm() {
     let state: String = appliance.value("SELECT state FROM enrollments WHERE id = ?1", &udid);
     assert_eq!(state, "unenrolled");
 }
+
+/// 13: a refusal is 400; 404 would say that the token is somebody else's.
+#[tokio::test]
+async fn tokens_of_services_that_are_not_connected_are_refused_in_words() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let wanted = message("GetToken", &phone.udid, [("TokenServiceType", "com.apple.maid".into())]);
+    let reply = send(&appliance, &mut phone, "/mdm/checkin", xml(wanted)).await;
+    assert_eq!(reply.status, 400);
+    assert!(String::from_utf8_lossy(&reply.body).contains("com.apple.maid"));
+}

@@ -248,3 +248,51 @@ async fn a_link_ends_by_itself() {
     appliance.clock.advance(7 * DAY);
     assert_eq!(open(&appliance, &link).await[0].status, 410);
 }
+
+/// 30: a link is worth a bounded number of rows, whatever its holder begins and never finishes.
+#[tokio::test]
+async fn a_link_whose_holder_never_finishes_fills_nothing() {
+    let appliance = Appliance::start().await;
+    let link = appliance.invite(1).await;
+    for round in 0..30 {
+        let secret = super::scep::challenge(&appliance, &link).await;
+        let certificate =
+            super::scep::Client::new(&appliance, 5).await.ask(&appliance, Some(&secret)).await.unwrap();
+        let identity = russet::simulator::Identity::new(crate::support::key(5), certificate.der().to_vec());
+        if round % 2 == 0 {
+            let message = super::xml(super::authenticate(&format!("FLOOD-{round}")));
+            let answer = Request::put("/mdm/checkin", message).presenting(&identity).send(&appliance).await;
+            assert_eq!(answer.status, 200);
+        }
+    }
+    for (table, most) in [("sessions", 45), ("identities", 45), ("enrollments", 21), ("messages", 21)] {
+        let rows: i64 = appliance.value(&format!("SELECT COUNT(*) FROM {table} WHERE ?1 = ''"), "");
+        assert!((1..=most).contains(&rows), "{rows} {table}");
+    }
+    // After a month nothing of it is left, and the device that enrolled with the link is.
+    appliance.clock.advance(31 * DAY);
+    let store = &appliance.app().store;
+    while store.write("thin", |tx| russet::mdm::unfinished::thin(tx, 10)).await.unwrap() > 0 {}
+    for table in ["enrollments", "messages"] {
+        let rows: i64 = appliance.value(&format!("SELECT COUNT(*) FROM {table} WHERE ?1 = ''"), "");
+        assert_eq!(rows, 0, "{table}");
+    }
+}
+
+/// A link without a group and the UDID of a device that has left lead into none of its groups.
+#[tokio::test]
+async fn a_known_udid_inherits_neither_group_nor_tags_of_an_earlier_life() {
+    let mut appliance = Appliance::start().await;
+    let wanted = Wanted { group: Some("Staff".into()), ..Wanted::default() };
+    let mut phone = appliance.device(Kind::IPhone);
+    phone.enroll(&appliance.invite_as(wanted).await).await.unwrap();
+    let path = format!("/api/v1/enrollments/{}", phone.udid);
+    appliance.api("PATCH", &path, Some(serde_json::json!({"tags": ["vip"]}))).await;
+    let reenroll = Wanted { reenroll: true, ..Wanted::default() };
+    for (wanted, groups, tags) in [(reenroll, "[\"Staff\"]", "[\"vip\"]"), (Wanted::default(), "[]", "[]")] {
+        phone.remove_management().await.unwrap();
+        phone.enroll(&appliance.invite_as(wanted).await).await.unwrap();
+        let (_, shown) = appliance.api("GET", &path, None).await;
+        assert_eq!((shown["groups"].to_string(), shown["tags"].to_string()), (groups.into(), tags.into()));
+    }
+}
