@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Done, Failure};
+use super::{Done, Failure, say};
 use crate::simulator::{Plan, Report, Trust, simulate};
 
 #[derive(Args)]
@@ -50,9 +50,9 @@ impl Simulate {
 /// Prints a report; errors in it make the exit code 1.
 fn finish(report: &Report, json: bool) -> Done {
     if json {
-        println!("{}", report.json());
+        say(report.json());
     } else {
-        println!("{report}");
+        say(report);
     }
     if report.exit_code() == 0 { Ok(()) } else { Err(Failure::Said) }
 }
