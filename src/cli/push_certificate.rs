@@ -79,7 +79,8 @@ impl PushCertificate {
 
 impl Import {
     async fn run(self) -> Done {
-        let files = self.files.iter().chain(&self.key).map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+        let files =
+            self.files.iter().chain(&self.key).map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
         let (certificate, key) = texts(&files)?;
         let password = self.password_file.as_deref().map(read).transpose()?;
         let password =

@@ -232,7 +232,10 @@ fn contents(file: &Path) -> Result<Result<String, Mistake>, Mistake> {
     let mistake = |line, words| Mistake { file: Some(file.to_owned()), line, key: String::new(), words };
     let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     if bytes.len() > LARGEST_FILE {
-        return Ok(Err(mistake(None, "the file is larger than 1 MiB; this cannot be a configuration".into())));
+        return Ok(Err(mistake(
+            None,
+            "the file is larger than 1 MiB; this cannot be a configuration".into(),
+        )));
     }
     Ok(String::from_utf8(bytes).map_err(|error| {
         let (valid, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
