@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::client::{self, Client};
 use super::{Common, Done, Failure, say};
 use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKey;
 use crate::pki::pem;
 
 #[derive(Subcommand)]
@@ -116,6 +117,8 @@ fn label(der: &[u8]) -> Option<&'static str> {
     if Certificate::from_der(der).is_ok() {
         return Some("CERTIFICATE");
     }
+    // The second look tells the forms apart, but takes a .p12 for one of them.
+    PrivateKey::from_der(der).ok()?;
     match PrivateKeyDer::try_from(der).ok()? {
         PrivateKeyDer::Pkcs1(_) => Some("RSA PRIVATE KEY"),
         PrivateKeyDer::Sec1(_) => Some("EC PRIVATE KEY"),
