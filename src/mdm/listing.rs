@@ -28,6 +28,17 @@ pub struct Which {
     pub limit: u32,
 }
 
+/// The origins under which enrolled devices know this server: those of the profiles they enrolled with.
+pub fn servers_known(conn: &Connection) -> Result<Vec<String>> {
+    let mut statement = conn.prepare(
+        "SELECT DISTINCT json_extract(s.parameters, '$.server_url')
+         FROM enrollments AS e JOIN sessions AS s ON s.id = e.session_id WHERE e.state <> 'unenrolled'",
+    )?;
+    let urls = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    // `https://host:port` of `https://host:port/mdm/connect`.
+    Ok(urls.iter().map(|url| url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")).collect())
+}
+
 /// The columns of [`enrollment_json`], `e` being the enrollment.
 const ENROLLMENT: &str = "SELECT
     e.id, e.type, e.channel, e.parent_id, e.udid, e.serial_number, e.name, e.model, e.model_name, e.product_name,

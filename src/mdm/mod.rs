@@ -68,7 +68,7 @@ pub struct Mdm {
     pub apns: Apns,
     pub enroll: Enroll,
     pub contacts: Contacts,
-    proxy: Arc<Proxy>,
+    pub proxy: Arc<Proxy>,
     limits: Arc<limit::Limits>,
     /// How long before its expiry an identity is renewed.
     renew_before: Seconds,

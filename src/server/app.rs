@@ -11,7 +11,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::any;
-use rusqlite::OptionalExtension;
 use tokio::task::JoinSet;
 
 use super::certificate_files::CertificateFiles;
@@ -24,10 +23,10 @@ use super::{redirect, tasks};
 use crate::admin::Admin;
 use crate::apns::Apns;
 use crate::clock::Clock;
-use crate::config::{Config, TlsMode};
+use crate::config::{Config, Origin, TlsMode};
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
-use crate::mdm::{self, Mdm, caller::Proxy};
+use crate::mdm::{self, Mdm, caller::Proxy, listing};
 use crate::pki::authority::Authority;
 use crate::pki::seal::{self, Seal};
 use crate::pki::tls_names::{Names, machine_host_name};
@@ -64,7 +63,7 @@ impl App {
     /// In words: the disk's, a newer schema, a lost sealing key, a certificate file that is missing.
     pub async fn open(config: &Config, lock: Lock, clock: Clock) -> Result<Self> {
         let store = Store::open(&config.data_dir, clock.clone())?;
-        keep_public_url(&store, config).await?;
+        keep_public_url(&store, config)?;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let seal = open_seal(&store, &config.data_dir, credentials.as_deref()).await?;
 
@@ -74,7 +73,9 @@ impl App {
         if let Some(authority) = &authority {
             client_certificates.name_authority(authority.subject_der());
         }
-        let names = Names::new(config.public_host(), machine_host_name().as_deref(), &config.server.listen);
+        let listen = [config.server.listen.as_slice(), &config.server.admin_listen].concat();
+        let names = Names::new(config.public_host(), machine_host_name().as_deref(), &listen)
+            .and_host(config.admin.host.as_deref());
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
                 let (pair, signer) = self_signed(&store, &seal, organization, &names).await?;
@@ -98,7 +99,7 @@ impl App {
             header: config.proxy.client_certificate_header.clone(),
         };
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, proxy, config.enrollment.renew_before_days);
-        let admin = Admin::new(&mdm);
+        let admin = Admin::new(&mdm, &page_url(config));
         Ok(Self {
             config: config.clone(),
             store,
@@ -130,6 +131,7 @@ impl App {
         let trust = self.enroll.trust_routes();
         let devices = self.mdm.routes().layer(request::limit(mdm::BODY_LIMIT as u64));
         let enroll = self.enroll.routes().layer(request::limit(enroll::BODY_LIMIT as u64));
+        let enroll = enroll.layer(request::forwarded(&self.config.proxy.trusted));
         trust.merge(devices).merge(enroll)
     }
 
@@ -230,34 +232,34 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
+/// Where people open the page: `public_url`, unless they have listeners of their own.
+fn page_url(config: &Config) -> String {
+    let Some(listen) = config.server.admin_listen.first() else {
+        return config.server.public_url.to_string();
+    };
+    let host = match &config.admin.host {
+        Some(host) => host.clone(),
+        None if listen.ip().is_unspecified() => config.public_host().to_owned(),
+        None => listen.ip().to_canonical().to_string(),
+    };
+    Origin { host, port: listen.port() }.to_string()
+}
+
 /// Devices that enrolled know the server by one name for ever; a configuration with another is
-/// refused while there are any. Names that only this machine knows bind nobody.
-async fn keep_public_url(store: &Store, config: &Config) -> Result<()> {
-    let (wanted, is_localhost) = (config.server.public_url.to_string(), config.public_url_is_localhost());
-    store
-        .write("public_url", move |tx| {
-            let told: Option<String> = tx
-                .query_row("SELECT value FROM facts WHERE name = 'public_url'", [], |row| row.get(0))
-                .optional()?;
-            let enrolled = mdm::enrollment::is_any_enrolled(tx)?;
-            match told {
-                Some(told) if told == wanted => Ok(()),
-                Some(told) if enrolled => Err(Error::conflict(format!(
-                    "public_url is {wanted}, but devices are enrolled that know this server as {told} and would be lost; \
-                     write public_url = \"{told}\" again, or unenroll them first"
-                ))),
-                _ if is_localhost => Ok(()),
-                _ => {
-                    tx.execute(
-                        "INSERT INTO facts (name, value) VALUES ('public_url', ?1)
-                         ON CONFLICT DO UPDATE SET value = excluded.value",
-                        [&wanted],
-                    )?;
-                    Ok(())
-                }
-            }
-        })
-        .await
+/// refused while there are any. A name that only this machine knows binds nobody.
+fn keep_public_url(store: &Store, config: &Config) -> Result<()> {
+    let wanted = config.server.public_url.to_string();
+    let lost = store
+        .peek(listing::servers_known)?
+        .into_iter()
+        .find(|known| *known != wanted && !Origin::parse(known).is_ok_and(|known| known.is_localhost()));
+    match lost {
+        None => Ok(()),
+        Some(known) => Err(Error::conflict(format!(
+            "public_url is {wanted}, but devices are enrolled that know this server as {known} and would be lost; \
+             write public_url = \"{known}\" again, or unenroll them first"
+        ))),
+    }
 }
 
 /// The sealing key may be made only while nothing is sealed; the fact says that something may be.

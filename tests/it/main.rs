@@ -14,6 +14,7 @@ mod commands;
 mod crash;
 mod enrollment;
 mod hostile;
+mod names;
 mod push;
 mod renewal;
 mod tls;

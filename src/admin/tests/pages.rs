@@ -148,3 +148,22 @@ async fn a_hostile_device_name_reaches_the_page_as_json_only() {
     let page = house.ask("GET", "/").nobody().header("cookie", &cookie).send().await;
     assert!(!page.text.contains("onerror"));
 }
+
+#[tokio::test]
+async fn a_sign_in_link_leads_to_where_people_are_served() {
+    let link = async |admin_listen: &[&str], host: Option<&str>| {
+        let house = House::configured(|config| {
+            config.server.public_url = crate::config::Origin::parse("https://mdm.example.org").unwrap();
+            config.server.admin_listen = admin_listen.iter().map(|at| at.parse().unwrap()).collect();
+            config.admin.host = host.map(str::to_owned);
+        })
+        .await;
+        let made = house.ask("POST", "/api/v1/sign-in-links").send().await.ok();
+        made["url"].as_str().unwrap().split("/sign-in/").next().unwrap().to_owned()
+    };
+    assert_eq!(link(&[], None).await, "https://mdm.example.org");
+    assert_eq!(link(&["10.0.0.5:8443", "[::1]:1"], None).await, "https://10.0.0.5:8443");
+    assert_eq!(link(&["[fd00::5]:8443"], None).await, "https://[fd00::5]:8443");
+    assert_eq!(link(&["[::]:8443"], None).await, "https://mdm.example.org:8443");
+    assert_eq!(link(&["10.0.0.5:8443"], Some("people.example.org")).await, "https://people.example.org:8443");
+}

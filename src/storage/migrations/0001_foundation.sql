@@ -3,9 +3,9 @@
 -- WITHOUT ROWID only where rows are short: rows of a kilobyte inside the tree of their keys make it
 -- seven pages deep where an index is two.
 
--- Facts of the installation itself: the public host that devices were told, and the like.
+-- Facts of the installation itself: whether it served before, and the like.
 CREATE TABLE facts (
-    name  TEXT PRIMARY KEY,                    -- e.g. 'public_url'
+    name  TEXT PRIMARY KEY,                    -- e.g. 'served'
     value TEXT NOT NULL
 ) STRICT;
 

@@ -84,6 +84,11 @@ impl Appliance {
         self.running = Some(serve(&self.config, &self.clock).await);
     }
 
+    /// Starts a server that was stopped by hand.
+    pub async fn restart_stopped(&mut self) {
+        self.running = Some(serve(&self.config, &self.clock).await);
+    }
+
     pub async fn import_push_certificate(&self, topic: &str) {
         let (certificate, key) = push_certificate(topic).unwrap();
         // The stand-in's certificates are dated by the machine's clock; the server's by the test's.
