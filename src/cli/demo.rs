@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::id;
 use crate::pki::pem;
-use crate::server::{App, Running};
+use crate::server::App;
 use crate::simulator::{Apple, Event, Fleet, Happened, Limits, Trust, push_certificate};
 use crate::storage::Lock;
 
@@ -45,17 +45,14 @@ impl Demo {
     pub(super) async fn run(self) -> Done {
         let mut stop = Stop::new()?;
         let folder = Folder::new()?;
-        let shown = tokio::select! {
-            shown = Box::pin(self.show(&folder.0)) => shown,
-            () = stop.asked() => Ok(()),
-        };
+        let played = self.play(&folder.0, &mut stop).await;
         drop(folder);
         println!("Everything of the demo is removed.");
-        shown
+        played
     }
 
-    /// Runs until it is dropped; what it holds ends with it.
-    async fn show(&self, folder: &Path) -> Done {
+    /// Runs until it is asked to stop, and ends when nothing works on the folder any more.
+    async fn play(&self, folder: &Path, stop: &mut Stop) -> Done {
         println!("Starting a throw-away server and a stand-in for Apple's push service …");
         let apple = Apple::start(Limits::default(), Clock::system()).await?;
         let config = self.config(folder, &apple)?;
@@ -67,10 +64,19 @@ impl Demo {
             }
         };
         let running = app.serve().await?;
+        // The devices end before the server does: nobody fails at the end.
+        let shown = tokio::select! {
+            shown = Box::pin(self.show(&config, &apple, &trust)) => shown,
+            () = stop.asked() => Ok(()),
+        };
+        running.stop().await;
+        shown
+    }
 
-        let api = |method, path: String, body: Option<Json>| {
-            let config = &config;
-            async move { Client::connect(config).await?.json(method, &path, body.as_ref()).await }
+    /// Lets devices enroll and sends them commands, until it is dropped.
+    async fn show(&self, config: &Config, apple: &Apple, trust: &Trust) -> Done {
+        let api = async |method, path: String, body: Option<Json>| {
+            Client::connect(config).await?.json(method, &path, body.as_ref()).await
         };
         let (certificate, key) = push_certificate(TOPIC)?;
         let import = json!({"certificate": certificate, "private_key": key});
@@ -88,7 +94,7 @@ impl Demo {
 
         let (events, mut heard) = mpsc::unbounded_channel();
         let devices = usize::try_from(self.devices).unwrap_or(usize::MAX);
-        let fleet = Fleet::start(&enroll_link, devices, &apple, &trust, &events);
+        let _fleet = Fleet::start(&enroll_link, devices, apple, trust, &events);
         let mut progress = Progress { devices, enrolled: Vec::new(), answered: 0, said_all: false };
         let mut round = 0_usize;
         let mut next = Instant::now() + BETWEEN_COMMANDS;
@@ -102,11 +108,13 @@ impl Demo {
                     for udid in &progress.enrolled {
                         let id = utf8_percent_encode(udid, NON_ALPHANUMERIC);
                         let path = format!("/api/v1/enrollments/{id}/commands");
-                        api(Method::POST, path, Some(command.clone())).await?;
+                        // A device may leave at any moment; the others go on.
+                        if let Err(refused) = api(Method::POST, path, Some(command.clone())).await {
+                            println!("          FAILED    a command for {udid}: {}", refused.words());
+                        }
                     }
                 }
             }
-            keep(&running, &fleet);
         }
     }
 
@@ -127,9 +135,6 @@ impl Demo {
         Ok(config)
     }
 }
-
-/// The server and the devices live as long as the loop that watches them.
-fn keep(_running: &Running, _fleet: &Fleet) {}
 
 fn origin(url: &str) -> Result<crate::config::Origin, Failure> {
     crate::config::Origin::parse(url).map_err(Failure::Wrong)
@@ -156,7 +161,7 @@ fn commands() -> [Json; 4] {
 
 struct Progress {
     devices: usize,
-    /// UDIDs, in the order in which they came.
+    /// UDIDs of those that are enrolled, in the order in which they came.
     enrolled: Vec<String>,
     answered: usize,
     said_all: bool,
@@ -178,7 +183,10 @@ impl Progress {
             Happened::Synchronised(count) => {
                 println!("          in sync   {} ({count} declarations)", event.device);
             }
-            Happened::Removed => println!("          left      {}", event.device),
+            Happened::Removed => {
+                self.enrolled.retain(|udid| *udid != event.udid);
+                println!("          left      {}", event.device);
+            }
             Happened::Failed(words) => println!("          FAILED    {}: {words}", event.device),
         }
         if self.enrolled.len() == self.devices && !self.said_all {
@@ -211,5 +219,23 @@ impl Drop for Folder {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             eprintln!("{} could not be removed: {error}", self.0.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::Kind;
+
+    #[test]
+    fn a_device_that_left_is_sent_nothing_more() {
+        let mut progress = Progress { devices: 2, enrolled: Vec::new(), answered: 0, said_all: false };
+        for (udid, happened) in
+            [("A", Happened::Enrolled), ("B", Happened::Enrolled), ("A", Happened::Removed)]
+        {
+            let (device, udid) = ("a device".into(), udid.into());
+            progress.tell(&Event { device, udid, kind: Kind::IPhone, happened });
+        }
+        assert!(progress.said_all && progress.enrolled == ["B"]);
     }
 }

@@ -392,3 +392,36 @@ async fn a_stop_does_not_wait_for_ever() {
     inside.recv().await.unwrap();
     network.stop(Duration::ZERO).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_listened_to_any_more_when_a_stop_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("russet.sock");
+    for _ in 0..100 {
+        let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
+        let address = listener.addresses()[0];
+        let network = Network::default();
+        network.serve_plain(listener, router());
+        network.serve_socket(Socket::bind(&path).unwrap(), router());
+        network.stop(Duration::ZERO).await;
+        assert!(std::net::TcpListener::bind(address).is_ok(), "the port is free");
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_full_room_is_left_by_who_was_served() {
+    let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
+    let address = listener.addresses()[0];
+    let network = Network::with_room(2);
+    network.serve_plain(listener, router());
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /who HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        idle.push(stream);
+    }
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), WHO).await.unwrap();
+    assert!(answer.ends_with("none"), "{answer}");
+}

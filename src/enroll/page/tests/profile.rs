@@ -20,7 +20,7 @@ impl Bench {
     }
 
     fn sign(&self, content: &[u8]) -> Vec<u8> {
-        self.enroll.sign(content).unwrap()
+        crate::enroll::sign(&self.enroll.signer.load(), content, EARLIEST_SANE).unwrap()
     }
 }
 
@@ -114,6 +114,17 @@ async fn the_root_is_handed_out_while_it_is_our_own_and_else_404() {
     let payloads = content(&profile.body);
     let payload = plist::array(&payloads, "PayloadContent").unwrap().unwrap()[0].as_dictionary().unwrap();
     assert_eq!(plist::string(payload, "PayloadType").unwrap(), Some("com.apple.security.root"));
+
+    assert_eq!(bench.get("/trust.mobileconfig").await.body, profile.body, "it is signed once");
+    let signer = bench.enroll.signer.load_full();
+    let renewed = Signer {
+        key: PrivateKey::generate_p256().unwrap(),
+        certificate: signer.certificate.clone(),
+        chain: Vec::new(),
+        anchor: signer.anchor.clone(),
+    };
+    bench.enroll.signer.store(Arc::new(renewed));
+    assert_ne!(bench.get("/trust.mobileconfig").await.body, profile.body, "and again by another signer");
 
     let public = Bench::ready(false).await;
     for path in ["/ca.crt", "/trust.mobileconfig"] {
