@@ -166,6 +166,7 @@ impl RequestId {
 pub struct Allowance {
     limit: AtomicU64,
     exceeded: AtomicBool,
+    crowded: AtomicBool,
     late: AtomicBool,
 }
 
@@ -174,6 +175,7 @@ impl Default for Allowance {
         Self {
             limit: AtomicU64::new(DEFAULT_LIMIT),
             exceeded: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             late: AtomicBool::new(false),
         }
     }
@@ -192,6 +194,16 @@ impl Allowance {
     /// Whether the body was larger than allowed.
     pub fn exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Relaxed)
+    }
+
+    /// There was no memory left for the body.
+    pub fn set_crowded(&self) {
+        self.crowded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was no memory left for the body.
+    pub fn crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
     }
 
     /// The body came too slowly.

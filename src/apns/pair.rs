@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn mistakes_point_into_the_body_of_the_api() {
         let (certificate, key) = (fixture!("rsa.pem"), fixture!("rsa-pkcs1.key"));
-        let forms: [(&[&[u8]], Option<&str>, &str); 6] = [
+        type Form<'a> = (&'a [&'a [u8]], Option<&'a str>, &'a str);
+        let forms: [Form<'_>; 6] = [
             (&[b"hello", key], None, "/certificate"),
             (&[certificate, b"hello"], None, "/private_key"),
             (&[certificate], None, "/private_key"),

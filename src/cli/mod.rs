@@ -101,6 +101,16 @@ enum Failure {
     Said,
 }
 
+impl Failure {
+    /// What is wrong, for a line in between.
+    fn words(&self) -> &str {
+        match self {
+            Self::Usage(words) | Self::Wrong(words) => words,
+            Self::Said => "it was said already",
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Wrong(error.chain())

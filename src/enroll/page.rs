@@ -20,7 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
@@ -35,7 +35,7 @@ use super::{Enroll, profile};
 use refusal::{Refusal, Refused};
 use visitor::Visitor;
 
-pub(super) use trust::routes as trust_routes;
+pub(super) use trust::{Trust, routes as trust_routes};
 
 /// Markup and one stylesheet of our own: nothing runs, nothing is sent anywhere, nobody frames it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
@@ -166,14 +166,14 @@ fn html(page: String) -> Response {
 }
 
 /// A signed profile, offered under a name that any browser and disk can keep.
-fn mobileconfig(signed: Vec<u8>, name: &str) -> Response {
+fn mobileconfig(signed: impl Into<Body>, name: &str) -> Response {
     let disposition = format!("attachment; filename=\"{name}.mobileconfig\"");
     (
         [
             (header::CONTENT_TYPE, profile::CONTENT_TYPE.to_owned()),
             (header::CONTENT_DISPOSITION, disposition),
         ],
-        signed,
+        signed.into(),
     )
         .into_response()
 }

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::any;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::certificate_files::CertificateFiles;
 use super::client_certificates::ClientCertificates;
@@ -19,7 +20,7 @@ use super::listener::{Listener, Socket};
 use super::network::Network;
 use super::signer::self_signed;
 use super::tls::{self, ServerCertificate};
-use super::{redirect, tasks};
+use super::{files, redirect, tasks};
 use crate::admin::Admin;
 use crate::apns::Apns;
 use crate::clock::Clock;
@@ -38,6 +39,8 @@ pub const SOCKET: &str = "russet.sock";
 
 /// How long requests may go on after the server was asked to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the database may take to be closed: the last requests may still hold it for a moment.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Everything but the ports.
 pub struct App {
@@ -156,7 +159,8 @@ impl App {
         let addresses = listener.addresses().to_vec();
         let admin_addresses = admin.addresses().to_vec();
 
-        let network = Network::default();
+        let listeners = [&listener, &admin, &http].iter().filter(|of| !of.addresses().is_empty()).count();
+        let network = Network::with_room(files::room(listeners));
         let asked = tls::config(&self.server_certificate, Some(&self.client_certificates))?;
         let unasked = tls::config(&self.server_certificate, None)?;
         network.serve_tls(listener, asked, public);
@@ -174,10 +178,16 @@ impl App {
         Ok(Running { app, network, tasks: running_tasks, addresses, admin_addresses })
     }
 
-    /// Ends without having served: writes what is gathered.
+    /// Ends: writes what is gathered, and lets go of the folder when the database is closed.
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
-        drop(self.lock);
+        let closed = self.store.closed();
+        let Self { lock, store, mdm, enroll, admin, .. } = self;
+        drop((store, mdm, enroll, admin));
+        if timeout(CLOSING, closed).await.is_err() {
+            tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
+        }
+        drop(lock);
     }
 }
 
@@ -205,11 +215,14 @@ impl Running {
         Ok(noted.await? == 1)
     }
 
-    /// Lets requests finish, writes what is gathered, and ends.
+    /// Lets requests finish, writes what is gathered, closes the database, and ends.
     pub async fn stop(mut self) {
         self.network.stop(PATIENCE).await;
         self.tasks.shutdown().await;
-        flush(&self.app.mdm, &self.app.store).await;
+        match Arc::try_unwrap(self.app) {
+            Ok(app) => app.close().await,
+            Err(app) => flush(&app.mdm, &app.store).await,
+        }
     }
 }
 

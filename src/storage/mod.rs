@@ -30,8 +30,9 @@ pub const FILE: &str = "russet.db";
 /// A cheap handle on the database.
 #[derive(Clone)]
 pub struct Store {
-    writer: writer::Writer,
+    // First, so that the writer is the last to close the file and takes the log away.
     readers: Arc<reader::Readers>,
+    writer: writer::Writer,
     clock: Clock,
     path: Arc<PathBuf>,
 }
@@ -111,6 +112,11 @@ impl Store {
         self.writer.woken()
     }
 
+    /// Ends when all handles are gone and the file is closed; it holds none itself.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.writer.closed()
+    }
+
     /// The clock that stamps transactions.
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -187,6 +193,17 @@ pub(crate) mod tests {
             })
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_leaves_one_file_without_a_log() {
+        let (folder, store) = temporary();
+        store.peek(|_| Ok(())).unwrap();
+        let closed = store.closed();
+        drop(store);
+        closed.await;
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), [FILE]);
     }
 
     #[tokio::test]

@@ -74,6 +74,25 @@ impl Drop for Server {
     }
 }
 
+/// The demo ends when it is told to, and takes everything with it.
+#[test]
+fn a_demo_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = russet(folder.path(), &["demo", "--devices", "2"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains(" answered ")));
+    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success());
+    assert!(lines.any(|line| line.unwrap() == "Everything of the demo is removed."));
+    let (code, _, error) = said(&demo.wait_with_output().unwrap());
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 fn write_push_certificate(folder: &Path) {
     let (certificate, key) = push_certificate(TOPIC).unwrap();
     std::fs::write(folder.join("push.pem"), certificate).unwrap();

@@ -6,7 +6,7 @@ use russet::server::App;
 use russet::simulator::Kind;
 use russet::storage::Lock;
 
-use crate::support::{Appliance, TOPIC, free_port};
+use crate::support::{Appliance, Port, TOPIC};
 
 /// Why a server with this name does not start, if it does not.
 async fn refusal(appliance: &Appliance, public_url: &str) -> Option<String> {
@@ -51,7 +51,8 @@ async fn only_what_enrolled_devices_know_locks_the_name() {
 
 #[tokio::test]
 async fn people_sign_in_where_they_are_served_and_the_certificate_names_it() {
-    let admin = free_port();
+    let kept = Port::reserve();
+    let admin = kept.address();
     let mut appliance = Appliance::bare(|config| config.server.admin_listen = vec![admin]).await;
     appliance.import_push_certificate(TOPIC).await;
     let (_, made) = appliance.api("POST", "/api/v1/sign-in-links", None).await;

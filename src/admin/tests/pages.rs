@@ -59,6 +59,7 @@ async fn links_that_do_not_exist_are_limited() {
         assert_eq!(house.ask("GET", &format!("/sign-in/{number}")).nobody().send().await.status, 404);
     }
     assert_eq!(house.ask("POST", "/sign-in/x").nobody().send().await.status, 429);
+    assert_eq!(house.ask("GET", "/sign-in/x").nobody().send().await.status, 429);
     assert_eq!(house.ask("POST", &link(&house).await).nobody().send().await.status, 303);
 }
 
@@ -90,6 +91,24 @@ async fn signing_out_ends_the_session() {
     assert!(out.headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
     let after = house.ask("GET", "/api/v1/enrollments").nobody().header("cookie", &cookie).send().await;
     after.refused(401, "unauthenticated");
+}
+
+/// While the disk takes nothing, whatever would be written is refused: strangers never get that far.
+#[tokio::test]
+async fn strangers_never_reach_the_writer() {
+    let house = House::new().await;
+    let (good, cookie) = (link(&house).await, signed_in(&house).await);
+    house
+        .app
+        .store
+        .write("test.read_only", |tx| Ok(tx.execute_batch("PRAGMA query_only = ON")?))
+        .await
+        .unwrap();
+    let out = |cookie: &str| house.ask("POST", "/sign-out").nobody().header("cookie", cookie);
+    assert_eq!(house.ask("POST", "/sign-in/x").nobody().send().await.status, 404);
+    assert_eq!(out("__Host-russet=x").send().await.status, 303);
+    assert_eq!(house.ask("POST", &good).nobody().send().await.status, 500);
+    assert_eq!(out(&cookie).send().await.status, 500);
 }
 
 #[tokio::test]

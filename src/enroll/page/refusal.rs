@@ -177,9 +177,12 @@ impl IntoResponse for Refused {
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], line).into_response()
         };
         *answer.status_mut() = self.refusal.status();
-        if matches!(self.refusal, Refusal::Guessing) {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
-        }
+        let seconds = match self.refusal {
+            Refusal::Guessing => "60",
+            Refusal::Busy => "10",
+            _ => return answer,
+        };
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         answer
     }
 }

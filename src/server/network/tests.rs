@@ -149,6 +149,16 @@ async fn connect(
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
+/// A port that nobody else is given while the socket is kept: it is bound and never listens, and a
+/// listener that reuses addresses, as ours does, takes it all the same.
+fn reserve() -> (socket2::Socket, SocketAddr) {
+    let reserved = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    reserved.set_reuse_address(true).unwrap();
+    reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = reserved.local_addr().unwrap().as_socket().unwrap();
+    (reserved, address)
+}
+
 /// Sends bytes and reads meanwhile, until the server closes. It may answer and close before it has read
 /// everything, so that writing fails; what counts is what it said.
 async fn exchange(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) -> Result<String, IoError> {
@@ -350,10 +360,7 @@ async fn the_socket_speaks_for_itself() {
 #[tokio::test]
 async fn a_stop_finishes_what_is_under_way_and_takes_nothing_new() {
     // Bound and never listening: nobody else gets the port once the server has let go of it.
-    let reserved = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    reserved.set_reuse_address(true).unwrap();
-    reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let address = reserved.local_addr().unwrap().as_socket().unwrap();
+    let (_reserved, address) = reserve();
     let listener = Listener::bind(&[address], "[server] listen").unwrap();
     let (entered, inside) = oneshot::channel();
     let (release, released) = oneshot::channel();
@@ -423,4 +430,37 @@ async fn headers_that_come_slowly_or_never_end_their_connection() {
         lines += 1;
     }
     assert!(lines < 60, "it went on for {lines} lines");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_listened_to_any_more_when_a_stop_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("russet.sock");
+    let (_reserved, address) = reserve();
+    for _ in 0..100 {
+        let listener = Listener::bind(&[address], "[server] listen").unwrap();
+        let network = Network::default();
+        network.serve_plain(listener, router());
+        network.serve_socket(Socket::bind(&path).unwrap(), router());
+        network.stop(Duration::ZERO).await;
+        assert!(std::net::TcpListener::bind(address).is_ok(), "the port is free");
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_full_room_is_left_by_who_was_served() {
+    let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
+    let address = listener.addresses()[0];
+    let network = Network::with_room(2);
+    network.serve_plain(listener, router());
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /who HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        // It stays, and closes when the server does, as clients do.
+        tokio::spawn(async move { stream.read(&mut [0; 1]).await });
+    }
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), WHO).await.unwrap();
+    assert!(answer.ends_with("none"), "{answer}");
 }

@@ -255,9 +255,9 @@ async fn a_link_whose_holder_never_finishes_fills_nothing() {
     let appliance = Appliance::start().await;
     let link = appliance.invite(1).await;
     for round in 0..30 {
-        let secret = super::scep::challenge(&appliance, &link).await;
+        let secret = scep::challenge(&appliance, &link).await;
         let certificate =
-            super::scep::Client::new(&appliance, 5).await.ask(&appliance, Some(&secret)).await.unwrap();
+            scep::Client::new(&appliance, 5).await.ask(&appliance, Some(&secret)).await.unwrap();
         let identity = russet::simulator::Identity::new(crate::support::key(5), certificate.der().to_vec());
         if round % 2 == 0 {
             let message = super::xml(super::authenticate(&format!("FLOOD-{round}")));
