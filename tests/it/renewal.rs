@@ -139,3 +139,15 @@ async fn a_device_whose_own_renewal_got_lost_is_renewed_when_it_comes_with_what_
     let exchanges = phone.connect(Channel::Device).await.unwrap();
     assert_eq!(exchanges[0].command.request_type, "InstallProfile");
 }
+
+#[tokio::test]
+async fn several_contacts_at_once_send_one_renewal() {
+    let mut appliance = Appliance::start().await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let_pass(&appliance, (days(&appliance) - 30) * DAY).await;
+    let mdm = appliance.app().mdm.clone();
+    let rounds = tokio::join!(renewal::round(&mdm), renewal::round(&mdm), renewal::round(&mdm));
+    rounds.0.and(rounds.1).and(rounds.2).unwrap();
+    let sent: i64 = appliance.value("SELECT COUNT(*) FROM sessions WHERE renews = ?1", &phone.udid);
+    assert_eq!(sent, 1);
+}
