@@ -56,16 +56,8 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     mdm.contacts.seen(&ids.enrollment_id, mdm.store.clock().now());
 
     let expired = mdm.is_expired(caller);
-    if status == Status::Idle && ids.kind.is_device() {
-        match renewal::send_if_due(mdm, &caller.identity, &ids.device_id).await {
-            Ok(sent) => waiting |= sent,
-            // What else waits for the device does not wait for this.
-            Err(error) => tracing::error!(
-                enrollment.id = ids.device_id,
-                error = error.chain(),
-                "a renewal could not be made; it is tried again at the next contact"
-            ),
-        }
+    if ids.kind.is_device() {
+        waiting |= renewal::look_after(mdm, &caller.identity, &ids.device_id).await;
     }
     // Nothing to hear, and nothing said that anybody asked for: nothing to write.
     if !waiting && !reportable {

@@ -21,9 +21,16 @@ use crate::id;
 use crate::pki::identity::{self, Identity};
 use crate::plist;
 
-/// Sends a renewal to a device whose identity ends soon or has ended, unless one is under way; answers
-/// whether it did.
-pub(super) async fn send_if_due(mdm: &Mdm, identity: &Identity, device_id: &str) -> Result<bool> {
+/// Sends a renewal to a device that is here and whose identity ends soon or has ended, unless one is under
+/// way; answers whether it did. What else the device came for does not depend on it.
+pub(super) async fn look_after(mdm: &Mdm, identity: &Identity, device_id: &str) -> bool {
+    send_if_due(mdm, identity, device_id).await.unwrap_or_else(|error| {
+        not_sent(device_id, &error);
+        false
+    })
+}
+
+async fn send_if_due(mdm: &Mdm, identity: &Identity, device_id: &str) -> Result<bool> {
     // Issuing needs the right time, and a wrong clock makes everything look expired.
     let clock = mdm.store.clock();
     if identity.not_after - mdm.renew_before > clock.now() || !clock.is_sane() {
@@ -32,13 +39,6 @@ pub(super) async fn send_if_due(mdm: &Mdm, identity: &Identity, device_id: &str)
     // What the device speaks with counts: a newer one that it renewed for itself may not have reached it.
     let ends = (identity.state == identity::State::Pinned).then_some(identity.not_after);
     send(mdm, device_id, ends).await
-}
-
-/// As [`send_if_due`], at a contact whose answer does not depend on it.
-pub(super) async fn look_after(mdm: &Mdm, identity: &Identity, device_id: &str) {
-    if let Err(error) = send_if_due(mdm, identity, device_id).await {
-        not_sent(device_id, &error);
-    }
 }
 
 fn not_sent(device_id: &str, error: &Error) {

@@ -145,7 +145,6 @@ async fn hostile_status_reports_never_stop_the_sync() {
         xml(message("DeclarativeManagement", &udid, [("Endpoint", "status".into()), ("Data", data)]))
     };
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-    let long = format!("{{\"StatusItems\":{{\"x\":\"{}\"}}}}", "y".repeat(5 << 20));
     for wrong in [
         &b""[..],
         b"{",
@@ -157,13 +156,13 @@ async fn hostile_status_reports_never_stop_the_sync() {
         b"{\"a\":\"\\ud800\"}",
         b"\xef\xbb\xbf{}",
         deep.as_bytes(),
-        long.as_bytes(),
     ] {
         let reply = send(&appliance, &mut phone, "/mdm/checkin", status(wrong)).await;
         assert_eq!(reply.status, 400, "{}", String::from_utf8_lossy(&wrong[..wrong.len().min(40)]));
     }
     for odd in [
         json!({}),
+        json!({"StatusItems": {"x": "y".repeat(5 << 20)}}),
         json!({"StatusItems": 7, "Errors": "none"}),
         json!({"StatusItems": {"device": {"unknown": {"later": [1, null, {}]}}}, "Errors": []}),
         json!({"StatusItems": {"management": {"client-capabilities": "none",
