@@ -127,7 +127,7 @@ fn a_server_in_an_empty_folder_enrolls_devices_with_four_commands() {
     assert_eq!(code, 0);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let devices = list["items"].as_array().unwrap();
-    assert!(devices.iter().filter(|device| device["channel"] == "device").count() == 3, "{list:#}");
+    assert!(devices.iter().filter(|device| device["channel"] == "device").count() == 4, "{list:#}");
     assert_eq!(server.stop(), 0);
 
     // Without a server the same commands open the folder themselves.
