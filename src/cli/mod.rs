@@ -5,7 +5,7 @@
 //! folder's lock. So a command does the same thing, and is audited the same way, either way.
 //!
 //! **Invariant:** errors go to stderr in a sentence or two; stdout carries only what was asked for, by
-//! [`say`] alone.
+//! `say` alone.
 
 mod admin;
 mod check;
