@@ -18,9 +18,14 @@ use crate::error::{Error, Result};
 use crate::pki::identity::State;
 use crate::pki::seal::Seal;
 use crate::plist;
-use crate::storage::Tx;
+use crate::storage::{Reading, Tx};
 
-pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Reply, Refusal> {
+pub(super) async fn handle(
+    mdm: &Mdm,
+    caller: &Caller,
+    reading: Reading<'_>,
+    body: Bytes,
+) -> Result<Reply, Refusal> {
     let message = plist::parse(&body).map_err(Error::from)?;
     let report = message.as_dictionary().ok_or_else(|| Refusal::bad("the report is not a dictionary"))?;
     let ids = Ids::of(report)?;
@@ -37,16 +42,15 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     tracing::Span::current().record("enrollment.id", &ids.enrollment_id);
     tracing::Span::current().record("status", status.word());
 
-    // All that an Idle without work has to know, read at one moment.
-    let (ended, state, mut waiting, reportable) = mdm.store.peek(|conn| {
-        let known = enrollment::find(conn, &ids.enrollment_id)?;
-        let waiting = queue::has_open(conn, &ids.enrollment_id)?;
-        let reportable = match uuid.filter(|_| status != Status::Idle && !waiting) {
-            Some(uuid) => queue::was_sent(conn, &ids.enrollment_id, uuid)?,
-            None => waiting,
-        };
-        Ok((super::ended(conn, &caller.identity)?, known.map(|known| known.state), waiting, reportable))
-    })?;
+    // All that an Idle without work has to know, read at the moment at which its identity was.
+    let state = enrollment::find(&reading, &ids.enrollment_id)?.map(|known| known.state);
+    let mut waiting = queue::has_open(&reading, &ids.enrollment_id)?;
+    let reportable = match uuid.filter(|_| status != Status::Idle && !waiting) {
+        Some(uuid) => queue::was_sent(&reading, &ids.enrollment_id, uuid)?,
+        None => waiting,
+    };
+    let ended = super::ended(&reading, &caller.identity)?;
+    drop(reading);
     mdm.heed(ended)?;
     mdm.is_pinned_to(caller, &ids).await?;
     if caller.identity.state == State::Claim {

@@ -366,7 +366,7 @@ async fn checkin(
     body: Bytes,
 ) -> Response {
     answer(async {
-        let caller = caller::prove(&mdm, &peer, &headers, &body)?;
+        let caller = caller::prove(&mdm, &*mdm.store.reading()?, &peer, &headers, &body)?;
         let _place = mdm.place(&caller)?;
         checkin::handle(&mdm, &caller, body).await
     })
@@ -380,14 +380,16 @@ async fn connect(
     body: Bytes,
 ) -> Response {
     answer(async {
-        let caller = caller::prove(&mdm, &peer, &headers, &body)?;
+        let reading = mdm.store.reading()?;
+        let caller = caller::prove(&mdm, &reading, &peer, &headers, &body)?;
         // Apple allows one URL for both; a check-in that comes here is one all the same.
         let kind = headers.get(axum::http::header::CONTENT_TYPE).map(axum::http::HeaderValue::as_bytes);
         if kind.is_some_and(|kind| kind.starts_with(b"application/x-apple-aspen-mdm-checkin")) {
+            drop(reading);
             let _place = mdm.place(&caller)?;
             return checkin::handle(&mdm, &caller, body).await;
         }
-        connect::handle(&mdm, &caller, body).await
+        connect::handle(&mdm, &caller, reading, body).await
     })
     .await
 }

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 pub use lock::Lock;
+pub use reader::Reading;
 pub use writer::Tx;
 
 /// The file's name inside the data folder.
@@ -105,6 +106,14 @@ impl Store {
     /// What `work` answered.
     pub fn peek<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.readers.with(work)
+    }
+
+    /// Begins to read here and now: for a request whose look-ups by key are far apart in the code.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn reading(&self) -> Result<Reading<'_>> {
+        self.readers.begin()
     }
 
     /// Told after each commit in which a transaction called [`Tx::wake`].

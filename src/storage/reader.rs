@@ -1,9 +1,10 @@
 //! Read-only connections, opened as they are needed and kept.
 //!
-//! Readers see the last commit and never wait for the writer; what one closure reads is one state of
-//! the database. There are as many as requests read
-//! at the same moment, but only a few are kept: each holds a page cache of its own.
+//! Readers see the last commit and never wait for the writer; what one [`Reading`] reads is one state
+//! of the database. There are as many as requests read at the same moment, but only a few are kept: each
+//! holds a page cache of its own.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,18 +26,18 @@ impl Readers {
     }
 
     pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&*self.begin()?)
+    }
+
+    /// One transaction takes the file's locks once, where each statement by itself would.
+    pub(super) fn begin(&self) -> Result<Reading<'_>> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.open()?,
         };
-        let answer = in_transaction(&connection, work);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that could not end its transaction is of no use to the next.
-        if idle.len() < KEPT && connection.is_autocommit() {
-            idle.push(connection);
-        }
-        answer
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Reading { readers: self, connection: Some(connection) })
     }
 
     fn open(&self) -> Result<Connection> {
@@ -55,10 +56,27 @@ impl Readers {
     }
 }
 
-/// One transaction takes the file's locks once, where each statement by itself would.
-fn in_transaction<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    connection.prepare_cached("BEGIN")?.execute([])?;
-    let answer = work(connection);
-    connection.prepare_cached("COMMIT")?.execute([])?;
-    answer
+/// A read transaction, which ends when it is dropped; the disk is not waited for with one in hand.
+pub struct Reading<'a> {
+    readers: &'a Readers,
+    connection: Option<Connection>,
+}
+
+impl Deref for Reading<'_> {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("it is taken out in `drop` alone")
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that could not end its transaction is of no use to the next.
+        if ended.is_ok() && idle.len() < KEPT && connection.is_autocommit() {
+            idle.push(connection);
+        }
+    }
 }
