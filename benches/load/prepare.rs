@@ -254,6 +254,9 @@ fn enroll(tx: &Tx<'_>, seal: &Seal, made: &Made, fingerprint: &Fingerprint) -> r
     enrollment::begin(tx, &ids, session, None, &facts)?;
     identity::pin(tx, fingerprint, &device.udid)?;
     session::bind(tx, session, &device.udid)?;
+    if let Some(session) = session::find(tx, session)? {
+        session::count_use(tx, &session)?;
+    }
     let push = Push { topic: TOPIC, magic: &device.push_magic, token: &device.push_token };
     enrollment::update_token(tx, &ids, &push, Some(false))?;
     escrow::store(tx, seal, &device.udid, escrow::Kind::UnlockToken, &unlock_token())?;

@@ -23,6 +23,8 @@ pub const REENROLL_LIFE: Seconds = DAY;
 const LONGEST_LIFE: Seconds = 366 * DAY;
 /// How many enrollments that were begun and not finished are remembered for each device that may enroll.
 const UNFINISHED: u32 = 10;
+/// However many uses there are: what is kept is looked through at each Authenticate.
+const MOST_UNFINISHED: u32 = 1000;
 /// The most devices that one link may enroll.
 const MOST_USES: u32 = 100_000;
 
@@ -80,7 +82,7 @@ impl Invitation {
 
     /// How many profiles that nobody installed, and how many devices that never finished, are kept of it.
     pub fn most_unfinished(&self) -> u32 {
-        UNFINISHED + UNFINISHED * self.uses
+        (UNFINISHED + UNFINISHED * self.uses).min(MOST_UNFINISHED)
     }
 
     /// Whether another device may still enroll with it.

@@ -18,6 +18,9 @@ use crate::storage::Tx;
 
 /// How long the challenge of a renewal holds: the device may be in a drawer for the holidays.
 const RENEWAL_LIFE: Seconds = 30 * DAY;
+/// How long a device that has got its certificate may take to say Authenticate, at most so many of a link.
+const ABOUT_TO_ENROLL: Seconds = 10 * MINUTE;
+const MOST_ABOUT_TO_ENROLL: u32 = 1000;
 /// How long after a renewal was sent and answered without effect the next is sent.
 const RETRY: Seconds = 4 * HOUR;
 
@@ -82,18 +85,6 @@ impl Session {
     }
 }
 
-/// Opens a session; answers its id and the challenge, which is stored as a hash only.
-pub fn open(
-    tx: &Tx<'_>,
-    origin: &Origin,
-    parameters: &Parameters,
-    expires_at: Seconds,
-) -> Result<(String, String)> {
-    let (session, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
-    open_as(tx, &session, &challenge, origin, parameters, expires_at)?;
-    Ok((session, challenge))
-}
-
 /// Opens a session whose id and challenge are chosen already: its profile was signed beforehand.
 pub fn open_as(
     tx: &Tx<'_>,
@@ -126,16 +117,24 @@ pub fn open_as(
 }
 
 /// Profiles that nobody installed: of each invitation only the newest are kept, with or without a
-/// certificate, so that whoever holds a link cannot fill the disk with it.
+/// certificate, so that whoever holds a link cannot fill the disk with it. A device that has just got its
+/// certificate is about to use it, and is given a while unless very many say so.
 pub fn keep_newest(tx: &Tx<'_>, invitation: &str, count: u32) -> Result<()> {
-    let old: Vec<String> = tx
-        .prepare_cached(
-            "SELECT id FROM sessions WHERE invitation = ?1 AND counted = 0 AND enrollment_id IS NULL
-             ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET ?2",
-        )?
-        .query_map(params![invitation, count], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    old.iter().try_for_each(|session| remove(tx, session))
+    let mut statement = tx.prepare_cached(
+        "SELECT id FROM (SELECT id, rowid AS number FROM sessions
+                         WHERE invitation = ?1 AND counted = 0 AND enrollment_id IS NULL
+                         ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET ?2)
+         WHERE ?3 IS NULL
+            OR NOT EXISTS (SELECT 1 FROM identities WHERE identities.session_id = id AND issued_at > ?3)",
+    )?;
+    for (kept, since) in [(count, Some(tx.now() - ABOUT_TO_ENROLL)), (count.max(MOST_ABOUT_TO_ENROLL), None)]
+    {
+        let old: Vec<String> = statement
+            .query_map(params![invitation, kept, since], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        old.iter().try_for_each(|session| remove(tx, session))?;
+    }
+    Ok(())
 }
 
 /// Sessions of an invitation whose devices said Authenticate and never TokenUpdate, but for the newest

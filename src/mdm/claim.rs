@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::begin;
 use super::enrollment::{self, Facts, Push};
 use super::escrow;
+use super::event;
 use super::ids::Ids;
-use super::{event, queue, wake};
 use crate::clock::Seconds;
 use crate::enroll::session;
 use crate::error::{Error, Result};
@@ -72,11 +72,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Claim> {
         decided_at: row.get(13)?,
         decided_by: row.get(14)?,
     })
-}
-
-/// The newest claims on an enrollment, decided ones too.
-pub fn of_enrollment(conn: &Connection, enrollment_id: &str) -> Result<Vec<Claim>> {
-    Ok(list(conn, enrollment_id, None, 100)?.into_iter().map(|(_, claim)| claim).collect())
 }
 
 /// The claims on an enrollment before the one of this row number, newest first, with their row numbers.
@@ -165,6 +160,13 @@ pub fn rejected(conn: &Connection, fingerprint: &Fingerprint) -> Result<Option<C
         .optional()?)
 }
 
+/// Whether the identity of a session waits for a decision, or is still to hear that it was rejected.
+pub fn matters(conn: &Connection, session_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached("SELECT 1 FROM claims WHERE session_id = ?1 AND state IN ('waiting', 'rejected')")?
+        .exists([session_id])?)
+}
+
 /// The TokenUpdate of a claiming identity: kept apart from the enrollment's.
 pub fn update_token(
     tx: &Tx<'_>,
@@ -207,7 +209,7 @@ pub fn withdraw(tx: &Tx<'_>, fingerprint: &Fingerprint) -> Result<()> {
 
 /// Removes the claim of a session that came to nothing; what an administrator decided stays.
 pub fn abandon(tx: &Tx<'_>, session_id: &str) -> Result<()> {
-    tx.prepare_cached("DELETE FROM claims WHERE session_id = ?1 AND state IN ('waiting', 'gone')")?
+    tx.prepare_cached("DELETE FROM claims WHERE session_id = ?1 AND state = 'gone'")?
         .execute([session_id])?;
     Ok(())
 }
@@ -315,7 +317,7 @@ fn keep(tx: &Tx<'_>, seal: &Seal, ids: &Ids, said: &Said) -> Result<()> {
             escrow::store(tx, seal, id, kind, token)?;
         }
     }
-    if queue::has_open(tx, id)? { wake::due(tx, id) } else { Ok(()) }
+    Ok(())
 }
 
 /// Sends the claiming identity away: at its next contact it is told to unenroll.

@@ -20,13 +20,23 @@ use crate::pki::seal::Seal;
 use crate::plist;
 use crate::storage::{Reading, Tx};
 
+/// A report of more bytes is a list of something.
+const LARGE: usize = 64 * 1024;
+
 pub(super) async fn handle(
     mdm: &Mdm,
     caller: &Caller,
     reading: Reading<'_>,
     body: Bytes,
 ) -> Result<Reply, Refusal> {
-    let message = plist::parse(&body).map_err(Error::from)?;
+    // A list of megabytes takes a while to be read; no state of the database is held on to meanwhile.
+    let (message, reading) = if body.len() > LARGE {
+        drop(reading);
+        (plist::parse(&body), mdm.store.reading()?)
+    } else {
+        (plist::parse(&body), reading)
+    };
+    let message = message.map_err(Error::from)?;
     let report = message.as_dictionary().ok_or_else(|| Refusal::bad("the report is not a dictionary"))?;
     let ids = Ids::of(report)?;
     let word = plist::string(report, "Status")

@@ -21,6 +21,10 @@ const PATIENCE: Seconds = 30 * DAY;
 /// Before a device begins with this link: the oldest that did not finish give way.
 pub(super) fn make_room(tx: &Tx<'_>, invitation: &Invitation) -> Result<()> {
     for (session_id, device_id) in session::unfinished(tx, &invitation.code, invitation.most_unfinished())? {
+        // Claims are bounded by themselves: they wait for a decision, and hear it when there is one.
+        if claim::matters(tx, &session_id)? {
+            continue;
+        }
         let known = enrollment::find(tx, &device_id)?;
         let known = known.filter(|known| known.session_id.as_deref() == Some(&session_id));
         if let Some(known) = known {

@@ -256,7 +256,8 @@ pub fn supersede_earlier(tx: &Tx<'_>, enrollment_id: &str, fingerprint: &Fingerp
     tx.prepare_cached(
         "UPDATE identities SET state = 'superseded', state_since = ?3
          WHERE enrollment_id = ?1 AND fingerprint <> ?2 AND state = 'pinned'
-           AND issued_at <= (SELECT issued_at FROM identities WHERE fingerprint = ?2)",
+           -- In the order in which they were issued, whatever the clock said.
+           AND rowid < (SELECT rowid FROM identities WHERE fingerprint = ?2)",
     )?
     .execute(params![enrollment_id, fingerprint, tx.now()])?;
     Ok(())

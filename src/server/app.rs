@@ -195,7 +195,8 @@ impl App {
 pub struct Running {
     pub app: Arc<App>,
     network: Network,
-    tasks: JoinSet<()>,
+    /// What it does without being asked. Whoever wants to do that by hand shuts them down.
+    pub tasks: JoinSet<()>,
     /// Where devices are served, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Where people are served, if that is elsewhere.

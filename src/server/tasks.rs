@@ -116,9 +116,16 @@ async fn history(app: &App) -> Result<()> {
         return Ok(());
     }
     let before = clock.now() - i64::from(app.config().retention.days) * DAY;
-    while app.store.write("events.thin", move |tx| event::thin(tx, before, AT_ONCE)).await? > 0 {}
+    // What is thrown away is found by a reader.
+    for ids in app.store.read(move |conn| event::outlived(conn, before)).await?.chunks(AT_ONCE as usize) {
+        let ids = ids.to_vec();
+        app.store.write("events.thin", move |tx| event::remove(tx, &ids)).await?;
+    }
+    for ids in app.store.read(move |conn| queue::outlived(conn, before)).await?.chunks(AT_ONCE as usize) {
+        let ids = ids.to_vec();
+        app.store.write("commands.thin", move |tx| queue::remove(tx, &ids)).await?;
+    }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
-    while app.store.write("commands.thin", move |tx| queue::thin(tx, before, AT_ONCE)).await? > 0 {}
     Ok(())
 }

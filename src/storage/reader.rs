@@ -4,6 +4,7 @@
 //! of the database. There are as many as requests read at the same moment, but only a few are kept: each
 //! holds a page cache of its own.
 
+use std::num::NonZero;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,17 +13,21 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Result;
 
-/// How many idle connections are kept.
+/// How many idle connections are kept at least; more where more threads serve requests.
 const KEPT: usize = 4;
+/// What all kept connections may cache together, in KiB.
+const CACHE: usize = 8000;
 
 pub(super) struct Readers {
     path: PathBuf,
+    kept: usize,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::new(Vec::new()) }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { path: path.to_owned(), kept: threads.max(KEPT), idle: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
@@ -48,9 +53,10 @@ impl Readers {
         connection.execute_batch(
             "PRAGMA query_only = ON;
              PRAGMA trusted_schema = OFF;
-             PRAGMA cache_size = -2000;
              PRAGMA busy_timeout = 5000;",
         )?;
+        let cache = i64::try_from(CACHE / self.kept).unwrap_or_default();
+        connection.pragma_update(None, "cache_size", -cache)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     }
@@ -75,7 +81,7 @@ impl Drop for Reading<'_> {
         let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // One that could not end its transaction is of no use to the next.
-        if ended.is_ok() && idle.len() < KEPT && connection.is_autocommit() {
+        if ended.is_ok() && idle.len() < self.readers.kept && connection.is_autocommit() {
             idle.push(connection);
         }
     }

@@ -19,9 +19,9 @@ async fn a_new_identity_with_a_live_udid_waits_and_gets_nothing() {
     thief.enroll(&link).await.unwrap();
     assert!(thief.connect(Channel::Device).await.unwrap().is_empty(), "no command");
 
-    let claims = appliance.app().store.peek(|conn| claim::of_enrollment(conn, &phone.udid)).unwrap();
+    let claims = appliance.app().store.peek(|conn| claim::list(conn, &phone.udid, None, 100)).unwrap();
     assert_eq!(claims.len(), 1);
-    assert_eq!(claims[0].state, "waiting");
+    assert_eq!(claims[0].1.state, "waiting");
 
     phone.connect(Channel::Device).await.unwrap();
     assert_eq!(appliance.status(&phone.udid, &uuid), "Acknowledged", "the live device goes on");
@@ -38,7 +38,7 @@ async fn an_approved_claim_is_the_device_and_the_earlier_one_is_not() {
     new.enroll(&link).await.unwrap();
 
     let app = appliance.app();
-    let waiting = app.store.peek(|conn| claim::of_enrollment(conn, &phone.udid)).unwrap().remove(0).id;
+    let waiting = app.store.peek(|conn| claim::list(conn, &phone.udid, None, 100)).unwrap().remove(0).1.id;
     let seal = app.mdm.seal.clone();
     app.store.write("test", move |tx| claim::approve(tx, &seal, &waiting, "test")).await.unwrap();
 
@@ -59,7 +59,7 @@ async fn a_rejected_claim_is_told_to_unenroll() {
     let link = appliance.invite(1).await;
     thief.enroll(&link).await.unwrap();
     let app = appliance.app();
-    let waiting = app.store.peek(|conn| claim::of_enrollment(conn, &phone.udid)).unwrap().remove(0).id;
+    let waiting = app.store.peek(|conn| claim::list(conn, &phone.udid, None, 100)).unwrap().remove(0).1.id;
     app.store.write("test", move |tx| claim::reject(tx, &waiting, "test")).await.unwrap();
     let _ = thief.connect(Channel::Device).await;
     assert!(!thief.is_enrolled());
@@ -74,7 +74,7 @@ async fn a_device_that_left_may_come_again_by_itself() {
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
     assert!(phone.connect(Channel::Device).await.unwrap().is_empty());
-    let claims = appliance.app().store.peek(|conn| claim::of_enrollment(conn, &phone.udid)).unwrap();
+    let claims = appliance.app().store.peek(|conn| claim::list(conn, &phone.udid, None, 100)).unwrap();
     assert!(claims.is_empty());
 }
 
@@ -108,7 +108,7 @@ async fn a_link_made_for_a_serial_number_is_nobody_elses() {
 
 /// The id of the one claim that waits.
 fn waiting(appliance: &Appliance, udid: &str) -> String {
-    appliance.app().store.peek(|conn| claim::of_enrollment(conn, udid)).unwrap().remove(0).id
+    appliance.app().store.peek(|conn| claim::list(conn, udid, None, 100)).unwrap().remove(0).1.id
 }
 
 #[tokio::test]
@@ -163,8 +163,14 @@ async fn a_claim_whose_link_was_used_up_meanwhile_is_answered_200_and_refused_by
     let (status, refused) = appliance.api("POST", &approve, None).await;
     assert_eq!(status.as_u16(), 409, "{refused}");
     assert!(refused["error"]["message"].as_str().unwrap().contains("used up"));
-    let state =
-        appliance.app().store.peek(|conn| claim::of_enrollment(conn, &phone.udid)).unwrap().remove(0).state;
+    let state = appliance
+        .app()
+        .store
+        .peek(|conn| claim::list(conn, &phone.udid, None, 100))
+        .unwrap()
+        .remove(0)
+        .1
+        .state;
     assert_eq!(state, "waiting");
 }
 

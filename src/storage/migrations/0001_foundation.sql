@@ -46,7 +46,8 @@ CREATE TABLE sessions (
     expires_at     INTEGER NOT NULL            -- after this its challenge is worth nothing
 ) STRICT;
 CREATE INDEX sessions_by_invitation ON sessions (invitation);
-CREATE INDEX sessions_not_counted ON sessions (invitation, created_at) WHERE counted = 0;
+CREATE INDEX sessions_not_installed ON sessions (invitation, created_at) WHERE counted = 0 AND enrollment_id IS NULL;
+CREATE INDEX sessions_unfinished ON sessions (invitation, created_at) WHERE counted = 0 AND enrollment_id IS NOT NULL;
 CREATE INDEX sessions_by_renews ON sessions (renews, created_at) WHERE renews IS NOT NULL;
 
 -- Certificates that the enrollment CA issued to devices. Owner: pki/identity.rs
