@@ -325,13 +325,18 @@ fn changed(tx: &Tx<'_>, changed: bool, edit: Edit<'_>) -> Result<bool> {
     Ok(changed)
 }
 
-/// A channel is in this group by hand and in no other: it starts anew, or is gone.
-pub fn join_only(tx: &Tx<'_>, enrollment_id: &str, name: Option<&str>) -> Result<()> {
-    tx.prepare_cached("DELETE FROM group_members WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
-    if let Some(name) = name.filter(|name| *name != DEFAULT) {
+/// Puts a channel into the group of the link that it came with, which is made if there is none.
+pub fn join(tx: &Tx<'_>, enrollment_id: &str, name: &str) -> Result<()> {
+    if name != DEFAULT {
         ensure(tx, name)?;
         insert_member(tx, name, enrollment_id)?;
     }
+    Ok(())
+}
+
+/// Takes a channel from all groups in which it was by hand: it starts anew, or is gone.
+pub fn leave_all(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM group_members WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
     Ok(())
 }
 
