@@ -20,6 +20,15 @@ pub(super) struct Asset {
     pub(super) data: Result<Vec<u8>, Reason>,
 }
 
+impl super::Engine {
+    /// What could not be downloaded is tried again; what does not match its declaration never will.
+    pub(super) fn forget_failed_downloads(&mut self) {
+        self.assets.retain(|_, asset| {
+            asset.data.as_ref().err().is_none_or(|reason| reason.code != "Error.AssetCannotBeDownloaded")
+        });
+    }
+}
+
 impl Device {
     /// Fetches the data of the assets that are in use and not here yet; answers what failed.
     pub(super) async fn fetch_assets(&mut self, channel: Channel) -> Vec<(String, Reason)> {

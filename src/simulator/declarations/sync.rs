@@ -66,6 +66,7 @@ impl Device {
         if self.engine(channel).token.as_deref() != Some(&token) {
             self.fetch_declarations(channel).await?;
         }
+        self.engine(channel).forget_failed_downloads();
         self.apply(channel).await;
         self.report_status(channel, When::Changed).await.map(drop)
     }

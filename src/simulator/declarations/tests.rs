@@ -1,3 +1,6 @@
+mod conversation;
+mod server;
+
 use serde_json::{Value as Json, json};
 
 use super::report::When;
@@ -152,7 +155,6 @@ async fn predicates_decide_and_are_evaluated_anew() {
 #[tokio::test]
 async fn reports_are_full_once_and_then_tell_what_changed() {
     let mut phone = new_device(Kind::IPhone);
-    assert_eq!(phone.passcode, true);
     let subscribe = |names: &[&str]| json!({ "StatusItems": names.iter().map(|name| json!({ "Name": name })).collect::<Vec<_>>() });
     declare(
         &mut phone,
