@@ -24,6 +24,20 @@ pub(super) struct Installed {
     /// PayloadIdentifier of the profile or bundle identifier of the app, or why not.
     pub(super) outcome: Result<String, Reason>,
     is_profile: bool,
+    /// Whether the server could not be reached or was in trouble.
+    pub(super) is_worth_another_try: bool,
+}
+
+/// Words, and whether another try may help.
+struct Failed {
+    words: String,
+    is_worth_another_try: bool,
+}
+
+impl From<String> for Failed {
+    fn from(words: String) -> Self {
+        Self { words, is_worth_another_try: false }
+    }
 }
 
 impl Device {
@@ -95,7 +109,6 @@ impl Device {
         };
         let known = self.engine(channel).installed.get(identifier).cloned();
         if let Some(known) = known.as_ref().filter(|known| known.server_token == declaration.server_token) {
-            // What failed is tried again only when the declaration changes.
             return if is_profile { known.outcome.clone().map(drop) } else { Ok(()) };
         }
         let outcome = if is_profile {
@@ -103,39 +116,41 @@ impl Device {
         } else {
             self.install_manifest(payload["ManifestURL"].as_str().unwrap_or_default()).await
         };
+        let is_worth_another_try = outcome.as_ref().is_err_and(|failed| failed.is_worth_another_try);
+        let code = if is_profile { CANNOT } else { "Error.DownloadFailed" };
+        let outcome = outcome.map_err(|failed| Reason::error(code, failed.words));
         let said = if is_profile { outcome.clone().map(drop) } else { Ok(()) };
-        let installed = Installed { server_token: declaration.server_token.clone(), outcome, is_profile };
+        let server_token = declaration.server_token.clone();
+        let installed = Installed { server_token, outcome, is_profile, is_worth_another_try };
         self.engine(channel).installed.insert(identifier.to_owned(), installed);
         // The profile that it replaces goes, unless it was replaced under the same identifier.
         self.retract(known.into_iter());
         said
     }
 
-    async fn install_declared_profile(&mut self, payload: &Json, channel: Channel) -> Result<String, Reason> {
-        let failed = |words: String| Reason::error(CANNOT, words);
+    async fn install_declared_profile(&mut self, payload: &Json, channel: Channel) -> Result<String, Failed> {
+        let failed = |words: &str| Failed::from(words.to_owned());
         let bytes = if let Some(asset) = payload["ProfileAssetReference"].as_str() {
             let asset = self.engine(channel).assets.get(asset).cloned();
-            asset
-                .and_then(|asset| asset.data.ok())
-                .ok_or_else(|| failed("The profile is not here.".into()))?
+            asset.and_then(|asset| asset.data.ok()).ok_or_else(|| failed("The profile is not here."))?
         } else {
             let Some(url) = payload["ProfileURL"].as_str() else {
-                return Err(failed("There is no ProfileURL.".to_owned()));
+                return Err(failed("There is no ProfileURL."));
             };
             if !self.is_own_server(url) {
-                return Err(failed(format!("{url} is not on the device management service.")));
+                return Err(failed(&format!("{url} is not on the device management service.")));
             }
-            self.download("profile", url).await.map_err(failed)?
+            self.download("profile", url).await?
         };
-        let profile = Profile::read(&bytes).map_err(|fault| failed(fault.to_string()))?;
+        let profile = Profile::read(&bytes).map_err(|fault| failed(&fault.to_string()))?;
         if Management::is_in(&profile) {
-            return Err(failed("A profile that manages the device cannot be declared.".to_owned()));
+            return Err(failed("A profile that manages the device cannot be declared."));
         }
         let answer = self.install_profile(&bytes).await;
         if answer.status == Status::Acknowledged {
             return Ok(profile.identifier);
         }
-        Err(failed("The profile could not be installed.".to_owned()))
+        Err(failed("The profile could not be installed."))
     }
 
     /// ProfileURL must be on the server that manages the device.
@@ -148,9 +163,9 @@ impl Device {
     }
 
     /// Downloads what a manifest lists; answers the bundle identifier.
-    async fn install_manifest(&mut self, url: &str) -> Result<String, Reason> {
-        let failed = |words: String| Reason::error("Error.DownloadFailed", words);
-        let bytes = self.download("manifest", url).await.map_err(failed)?;
+    async fn install_manifest(&mut self, url: &str) -> Result<String, Failed> {
+        let failed = |words: &str| Failed::from(words.to_owned());
+        let bytes = self.download("manifest", url).await?;
         let manifest = Value::from_reader_xml(bytes.as_slice()).ok().and_then(Value::into_dictionary);
         let item = manifest
             .as_ref()
@@ -160,25 +175,28 @@ impl Device {
         let asset = item.and_then(|item| item.get("assets")?.as_array()?.first()?.as_dictionary());
         let url = asset.and_then(|asset| asset.get("url")?.as_string());
         let (Some(bundle), Some(asset), Some(url)) = (bundle, asset, url) else {
-            return Err(failed("The manifest names no bundle-identifier or no url.".to_owned()));
+            return Err(failed("The manifest names no bundle-identifier or no url."));
         };
-        let package = self.download("package", url).await.map_err(failed)?;
+        let package = self.download("package", url).await?;
         let hashes = asset.get("sha256-hashes").and_then(Value::as_array);
         let chunk = asset.get("sha256-size").and_then(Value::as_unsigned_integer);
         if let (Some(hashes), Some(chunk)) = (hashes, chunk.and_then(|size| usize::try_from(size).ok())) {
             let found = package.chunks(chunk.max(1)).map(|part| crate::id::hex(&crate::id::sha256(part)));
             if !found.eq(hashes.iter().map(|hash| hash.as_string().unwrap_or_default().to_lowercase())) {
-                return Err(failed("The package is not what its hashes say.".to_owned()));
+                return Err(failed("The package is not what its hashes say."));
             }
         }
         Ok(bundle.to_owned())
     }
 
     /// Fetches with the device's identity.
-    async fn download(&mut self, what: &str, url: &str) -> Result<Vec<u8>, String> {
-        let reply = self.fetch(url).await.map_err(|fault| fault.to_string())?;
+    async fn download(&mut self, what: &str, url: &str) -> Result<Vec<u8>, Failed> {
+        let fetched = self.fetch(url).await;
+        let reply =
+            fetched.map_err(|fault| Failed { words: fault.to_string(), is_worth_another_try: true })?;
         if reply.status != 200 {
-            return Err(format!("The server answered {} when asked for the {what}.", reply.status));
+            let words = format!("The server answered {} when asked for the {what}.", reply.status);
+            return Err(Failed { words, is_worth_another_try: reply.status >= 500 });
         }
         self.meter.took(what, reply.took);
         Ok(reply.body)

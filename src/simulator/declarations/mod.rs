@@ -36,6 +36,10 @@ pub struct Engine {
     pub declarations: BTreeMap<String, Declaration>,
     /// DeclarationsToken of the last synchronisation.
     pub token: Option<String>,
+    /// How many declarations were fetched so far.
+    pub fetched: u64,
+    /// How many status reports the server took so far.
+    pub reports: u64,
     /// How each declaration stands, by identifier.
     states: BTreeMap<String, State>,
     due: Option<Due>,

@@ -33,6 +33,7 @@ pub(super) enum When {
 /// What the server was told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reported {
+    /// As [`remembered`].
     items: BTreeMap<String, Json>,
     /// Subscribed items that could not be given.
     errors: BTreeSet<String>,
@@ -47,6 +48,7 @@ impl Device {
         let is_sent = report.is_some();
         if let Some(report) = report {
             self.endpoint(channel, "status", Some(report.to_string().into_bytes())).await?;
+            self.engine(channel).reports += 1;
         }
         self.engine(channel).reported = Some(reported);
         Ok(is_sent)
@@ -61,15 +63,17 @@ impl Device {
         let full_at = before.filter(|_| !is_full).map_or(now, |before| before.full_at);
         let nothing = Reported::default();
         let before = before.filter(|_| !is_full).unwrap_or(&nothing);
-        let after = Reported { full_at, ..self.observe(channel) };
+        let (seen, errors) = self.observe(channel);
+        let mut after = Reported { items: BTreeMap::new(), errors, full_at };
         let mut items = Map::new();
-        for (name, value) in &after.items {
+        for (name, value) in &seen {
             if let Some(said) = difference(before.items.get(name), value) {
                 put(&mut items, name, said);
             }
+            after.items.insert(name.clone(), remembered(value));
         }
         if when == When::Always && items.is_empty() {
-            put(&mut items, ALWAYS[1], after.items.get(ALWAYS[1]).cloned().unwrap_or_default());
+            put(&mut items, ALWAYS[1], seen.get(ALWAYS[1]).cloned().unwrap_or_default());
         }
         let errors: Vec<Json> = after.errors.difference(&before.errors).map(|name| cannot(name)).collect();
         if items.is_empty() && errors.is_empty() {
@@ -82,32 +86,32 @@ impl Device {
         (Some(report), after)
     }
 
-    /// The items that the server wants to know, as they are now.
-    fn observe(&self, channel: Channel) -> Reported {
+    /// The items that the server wants to know, as they are now, and those that cannot be given.
+    fn observe(&self, channel: Channel) -> (BTreeMap<String, Json>, BTreeSet<String>) {
         let platform = self.platform(channel);
-        let mut seen = Reported::default();
+        let (mut seen, mut errors) = (BTreeMap::new(), BTreeSet::new());
         let wanted = self.engine_of(channel).subscribed();
         for name in wanted.iter().map(String::as_str).chain(ALWAYS) {
             let value =
                 self.status_item(name, channel).filter(|_| platform.reports(name) || ALWAYS.contains(&name));
             match value {
                 Some(value) => {
-                    seen.items.insert(name.to_owned(), value);
+                    seen.insert(name.to_owned(), value);
                 }
                 None if platform.reports(name) && name != "test.error-value" => {}
                 None => {
-                    seen.errors.insert(name.to_owned());
+                    errors.insert(name.to_owned());
                 }
             }
         }
-        seen
+        (seen, errors)
     }
 }
 
 /// What to say of an item that was `before`.
 fn difference(before: Option<&Json>, now: &Json) -> Option<Json> {
     let Some(before) = before else { return Some(now.clone()) };
-    if before == now {
+    if *before == remembered(now) {
         return None;
     }
     let (Some(had), Some(has)) = (by_identifier(before), by_identifier(now)) else {
@@ -117,6 +121,14 @@ fn difference(before: Option<&Json>, now: &Json) -> Option<Json> {
         has.iter().filter(|(name, value)| had.get(*name) != Some(*value)).map(|(_, value)| (*value).clone());
     let gone = had.keys().filter(|name| !has.contains_key(*name));
     Some(changed.chain(gone.map(|name| json!({ "identifier": name, "_removed": true }))).collect())
+}
+
+/// What is kept of a value: enough to know it again, and lists whole, to tell what left them.
+fn remembered(value: &Json) -> Json {
+    if by_identifier(value).is_some() || !(value.is_object() || value.is_array()) {
+        return value.clone();
+    }
+    crate::id::hex(&crate::id::sha256(value.to_string().as_bytes())).into()
 }
 
 fn by_identifier(value: &Json) -> Option<BTreeMap<&str, &Json>> {

@@ -103,6 +103,7 @@ impl Device {
             };
             let declaration = read_declaration(&bytes, kind, &identifier, &server_token)?;
             self.engine(channel).declarations.insert(identifier, declaration);
+            self.engine(channel).fetched += 1;
         }
         self.engine(channel).token = is_complete.then_some(new_token);
         Ok(())

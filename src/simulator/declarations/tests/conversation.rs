@@ -123,3 +123,52 @@ async fn assets_are_fetched_when_used_and_verified() {
     assert_eq!(server.asked(), ["tokens", "/none", "status"]);
     assert_eq!((code(&phone, "none"), code(&phone, "c3")), ("", ""));
 }
+
+#[tokio::test]
+async fn a_package_is_downloaded_by_its_manifest() {
+    let server = Server::start().await;
+    let mut mac = server.device(Kind::Mac);
+    let manifest = |hash: &str| {
+        format!(
+            r#"<plist version="1.0"><dict><key>items</key><array><dict>
+            <key>metadata</key><dict><key>bundle-identifier</key><string>org.example.tool</string></dict>
+            <key>assets</key><array><dict><key>kind</key><string>software-package</string>
+            <key>url</key><string>{}/tool.pkg</string><key>sha256-size</key><integer>2</integer>
+            <key>sha256-hashes</key><array><string>{hash}</string><string>{}</string></array></dict></array>
+            </dict></array></dict></plist>"#,
+            server.url,
+            crate::id::hex(&crate::id::sha256(b"c")),
+        )
+    };
+    let fine = manifest(&crate::id::hex(&crate::id::sha256(b"ab"))).into_bytes();
+    server.with(|state| {
+        state.files.insert("/tool.pkg".into(), ("application/octet-stream", b"abc".to_vec()));
+        state.files.insert("/fine".into(), ("text/xml", fine));
+        state.files.insert("/altered".into(), ("text/xml", manifest("00").into_bytes()));
+    });
+    let package = |path: &str| {
+        json!({
+            "ManifestURL": format!("{}{path}", server.url),
+            "InstallBehavior": { "Install": "Required" },
+        })
+    };
+    server.declare("a", "activation.simple", activates(&["p1", "p2", "s"]));
+    server.declare("p1", "configuration.package", package("/fine"));
+    server.declare("p2", "configuration.package", package("/altered"));
+    let items = json!({ "StatusItems": [{ "Name": "package.list" }] });
+    server.declare("s", "configuration.management.status-subscriptions", items);
+    mac.synchronise(ON_DEVICE).await.unwrap();
+    let list = server.with(|state| state.reports[0]["StatusItems"]["package"]["list"].clone());
+    let said = |at: usize| (list[at]["identifier"].clone(), list[at]["state"].clone());
+    assert_eq!(said(0), (json!("org.example.tool"), json!("installed")));
+    assert_eq!(
+        (said(1).1, &list[1]["reasons"][0]["code"]),
+        (json!("failed"), &json!("Error.DownloadFailed"))
+    );
+
+    server.declare("a", "activation.simple", activates(&["s"]));
+    mac.synchronise(ON_DEVICE).await.unwrap();
+    let list = server.with(|state| state.reports[1]["StatusItems"]["package"]["list"].clone());
+    assert_eq!(list[0], json!({ "identifier": "org.example.tool", "_removed": true }));
+    assert_eq!((mac.declarations.fetched, mac.declarations.reports), (5, 2));
+}
