@@ -52,6 +52,13 @@ pub struct Ranked {
     rule: Option<Predicate>,
 }
 
+impl Ranked {
+    /// Whether its rule reads what devices report.
+    pub(super) fn reads_status(&self) -> bool {
+        self.rule.as_ref().is_some_and(|rule| !rule.status_items().is_empty())
+    }
+}
+
 /// Whether there is an enrollment of this ID, which `mdm` knows.
 pub type IsEnrollment<'a> = &'a dyn Fn(&str) -> Result<bool>;
 

@@ -67,7 +67,7 @@ struct Planned {
     names: Vec<String>,
 }
 
-/// What one channel should have.
+/// What one channel should have, looked at by itself.
 ///
 /// # Errors
 /// The database's.
@@ -97,6 +97,12 @@ impl Plan {
             declarations: declarations.collect(),
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
         })
+    }
+
+    /// Whether anybody wants something of a channel with this set: something that is not the server's own,
+    /// or what it reports, to know who is in a group.
+    pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
+        manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
     }
 
     /// What a channel should have.

@@ -98,7 +98,9 @@ pub fn is_pending(conn: &Connection, enrollment_id: &str, now: Seconds) -> Resul
     Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits || sync.is_due(now)))
 }
 
-/// Looks at a channel's set anew. The plan is that of the present generation.
+/// Looks at a channel's set anew. The plan is that of the present generation. A channel that nothing is
+/// declared for is left alone: what the server itself would declare comes along with the first thing
+/// that somebody wants.
 ///
 /// # Errors
 /// The database's.
@@ -116,12 +118,13 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let notify = edits_notify || row.as_ref().is_some_and(of_now);
     let was_held = row.as_ref().is_some_and(|row| row.held);
     let was_quiet = row.as_ref().is_some_and(|row| row.quiet);
-    let untold = !told && !subject.held;
+    let was_told = row.as_ref().is_some_and(|row| row.told_token.is_some());
+    let held = subject.held || !(was_told || plan.wants_something_of(&manifest));
+    let untold = !told && !held;
     let wake = untold && ((notify && (changed || was_held)) || (edits_notify && was_quiet));
     let quiet = untold && !wake && (was_quiet || changed);
-    let is_same = row
-        .as_ref()
-        .is_some_and(|row| !changed && of_now(row) && row.held == subject.held && row.quiet == quiet);
+    let is_same =
+        row.as_ref().is_some_and(|row| !changed && of_now(row) && row.held == held && row.quiet == quiet);
     if !is_same {
         tx.prepare_cached(
             "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asks)
@@ -132,13 +135,7 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
                  generation = excluded.generation, token = excluded.token, held = excluded.held,
                  quiet = excluded.quiet",
         )?
-        .execute(params![
-            subject.id,
-            plan.generation.generation,
-            manifest.token,
-            subject.held,
-            quiet
-        ])?;
+        .execute(params![subject.id, plan.generation.generation, manifest.token, held, quiet])?;
     }
     Ok(Refreshed { changed, wake })
 }

@@ -303,7 +303,11 @@ async fn a_change_is_worth_one_push_and_a_quiet_one_none_until_it_is_said() {
         let refresh = |subject: &Subject| sync::refresh(tx, &Plan::read(tx)?, subject);
         let subject = phone("A");
         let first = refresh(&subject)?;
-        assert!(first.changed && first.wake);
+        assert!(first.changed && !first.wake, "nothing is declared for it");
+        assert!(!sync::is_pending(tx, "A", tx.now())?);
+        put(tx, &configuration("first", "1"))?;
+        group::add_declaration(tx, "default", "first", EDIT)?;
+        assert!(refresh(&subject)?.wake);
         let again = refresh(&subject)?;
         assert!(!again.changed && !again.wake);
         let quietly = Edit { notify: false, ..EDIT };
@@ -380,6 +384,8 @@ async fn a_device_is_served_the_set_that_it_was_told() {
 async fn who_does_not_fetch_is_asked_again_with_growing_pauses() {
     let (_folder, store) = temporary();
     with(&store, |tx| {
+        put(tx, &configuration("first", "1"))?;
+        group::add_declaration(tx, "default", "first", EDIT)?;
         sync::refresh(tx, &Plan::read(tx)?, &phone("A"))?;
         let now = tx.now();
         assert!(sync::ask(tx, "A")?.is_some());

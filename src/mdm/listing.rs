@@ -136,9 +136,9 @@ fn enrollment_json(row: &Row<'_>) -> rusqlite::Result<Value> {
 
 /// What it enrolled with. Who may read enrollments may not hold links, so the code is not shown.
 fn invitation_json(row: &Row<'_>) -> rusqlite::Result<Value> {
-    let Some(code) = row.get::<_, Option<String>>(28)? else { return Ok(Value::Null) };
-    let created_at = rfc3339(row.get(30)?);
-    let created_by: String = row.get(29)?;
+    let Some(code) = row.get::<_, Option<String>>(27)? else { return Ok(Value::Null) };
+    let created_at = rfc3339(row.get(29)?);
+    let created_by: String = row.get(28)?;
     Ok(json!({"name": invitation::name(&code), "created_by": created_by, "created_at": created_at}))
 }
 

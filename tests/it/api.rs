@@ -57,8 +57,9 @@ async fn an_administrator_decides_on_a_claim() {
     assert_eq!((status, &approved["items"][0]["state"]), (StatusCode::OK, &json!("approved")));
     assert_eq!(appliance.api("POST", "/api/v1/claims/approve", Some(body)).await.0, StatusCode::CONFLICT);
     assert_eq!(appliance.api("GET", &path, None).await.1["claims"], 0);
+    let uuid = appliance.send(&phone.udid, json!({"RequestType": "ProfileList"})).await;
     let told = new.connect(Channel::Device).await.unwrap();
-    assert_eq!(told[0].command.request_type, "DeclarativeManagement", "it is managed now");
+    assert_eq!(told[0].command.uuid, uuid, "it is managed now");
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ CREATE TABLE syncs (
     token         TEXT NOT NULL,               -- the DeclarationsToken that it should have
     told_token    TEXT,                        -- the one whose items it was given last
     told_at       INTEGER,
-    held          INTEGER NOT NULL,            -- 1: it cannot be told now (too old, or in Setup Assistant)
+    held          INTEGER NOT NULL,            -- 1: it is not told now: too old, in Setup Assistant, or nothing is declared for it
     quiet         INTEGER NOT NULL,            -- 1: token changed by edits that nobody is woken for
     asked_at      INTEGER,                     -- when it was last asked to synchronise for this token
     asks          INTEGER NOT NULL             -- and how often
