@@ -82,10 +82,8 @@ fn without_token(mut body: Value) -> Value {
 
 pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Refusal> {
     let found = admin.mdm.store.read(|conn| {
-        // Both lists are of one moment.
-        let reading = conn.unchecked_transaction()?;
-        let declarations = declarations::list(&reading, None, u32::MAX)?;
-        let groups = groups::list(&reading, None, u32::MAX)?;
+        let declarations = declarations::list(conn, None, u32::MAX)?;
+        let groups = groups::list(conn, None, u32::MAX)?;
         Ok(json!({
             "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),

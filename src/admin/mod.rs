@@ -90,8 +90,6 @@ fn table() -> Vec<Route> {
         ("/api/v1/commands/{uuid}/reveal", Admin, post(command::reveal)),
         ("/api/v1/declarations", Read, get(declaration::list)),
         ("/api/v1/declarations/{identifier}", Read, get(declaration::show)),
-        // Only `/preview`, which is no declaration's name for POST.
-        ("/api/v1/declarations/{identifier}", Read, post(preview::post)),
         (
             "/api/v1/declarations/{identifier}",
             Admin,
@@ -108,6 +106,8 @@ fn table() -> Vec<Route> {
             Admin,
             put(group::put_declaration).delete(group::delete_declaration),
         ),
+        // It changes nothing; a condition may be too long for an address.
+        ("/api/v1/preview", Read, post(preview::post)),
         ("/api/v1/apply", Admin, large(post(apply::post))),
         ("/api/v1/export", Read, get(apply::export)),
         ("/api/v1/invitations", Read, get(invitation::list)),

@@ -1,4 +1,4 @@
-//! Where a condition would hold now: `POST /api/v1/declarations/preview` with `{"predicate"}` or
+//! Where a condition would hold now: `POST /api/v1/preview` with `{"predicate"}` or
 //! `{"rule"}`, and `GET /api/v1/declarations/{identifier}/preview` for an activation.
 //!
 //! **Invariant:** nothing is asked of devices and nothing is written; what they never reported is unknown.
@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::auth::Caller;
 use super::body::Object;
 use super::query::{Parameters, page};
 use super::reply::Refusal;
@@ -18,9 +17,6 @@ use crate::ddm::predicate::{Dialect, Predicate, Truth, parse};
 use crate::ddm::{Subject, group, membership, preview};
 use crate::error::{Error, Result};
 use crate::schema::declarations::Kind;
-
-/// The identifier under which a condition is POSTed.
-const PLACE: &str = "preview";
 
 fn word(truth: Truth) -> &'static str {
     match truth {
@@ -51,14 +47,9 @@ fn truths(conn: &Connection, predicate: Option<&Predicate>, subjects: &[Subject]
 
 pub(super) async fn post(
     State(admin): State<Admin>,
-    _: Caller,
-    Path(place): Path<String>,
     parameters: Parameters,
     mut body: Object,
 ) -> Result<Json<Value>, Refusal> {
-    if place != PLACE {
-        return Err(Error::NotFound("such address; a declaration is written with PUT".into()).into());
-    }
     let (limit, cursor) = (parameters.limit()?, parameters.cursor::<String>()?);
     let (predicate, rule) = (body.text("predicate")?, body.text("rule")?);
     body.finish()?;

@@ -45,16 +45,20 @@ async fn declarations_and_sets_change_once() {
         assert_eq!(status(&house, method, path).await, first, "{path}");
         assert_eq!(status(&house, method, path).await, then, "{path}");
     }
-    assert_eq!(get(&house, "sets").await, json!(["default", "s"]));
+    assert_eq!(get(&house, "sets").await, json!(["Class 4b", "default", "s"]));
     assert_eq!(get(&house, "set-declarations/s").await, json!(["pass"]));
     assert_eq!(get(&house, "set-declarations/none").await, json!([]));
-    assert_eq!(get(&house, "enrollment-sets/A").await, json!(["default", "s"]));
+    assert_eq!(get(&house, "enrollment-sets/A").await, json!(["Class 4b", "default", "s"]));
     assert_eq!(get(&house, "declaration-sets/pass").await, json!(["s"]));
     assert_eq!(status(&house, "PUT", "enrollment-sets/A").await, 400);
     assert_eq!(status(&house, "PUT", "enrollment-sets/none?set=s").await, 404);
     assert_eq!(status(&house, "PUT", "set-declarations/s?declaration=none").await, 404);
     assert_eq!(status(&house, "PUT", "set-declarations/new?declaration=none").await, 404);
-    assert_eq!(get(&house, "sets").await, json!(["default", "s"]), "nothing is left of what was refused");
+    assert_eq!(
+        get(&house, "sets").await,
+        json!(["Class 4b", "default", "s"]),
+        "nothing is left of what was refused"
+    );
     assert_eq!(status(&house, "DELETE", "declarations/pass").await, 409);
     assert_eq!(status(&house, "DELETE", "enrollment-sets/A?set=default").await, 409);
 
