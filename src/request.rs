@@ -2,7 +2,8 @@
 //!
 //! `server` puts a [`Peer`] and a [`RequestId`] into the extensions of every request, and bounds
 //! its body to [`DEFAULT_LIMIT`] bytes unless the route says otherwise with [`limit`]. `mdm` and
-//! `admin` read them; they stand above neither.
+//! `admin` read them; they stand above neither. Where it matters from whom a request comes in the end,
+//! [`forwarded`] puts the client that a trusted proxy names in the place of the proxy.
 //!
 //! **Invariant:** a body is refused by its declared length before any of it is read, and by what
 //! arrives where no length is declared.
@@ -14,7 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use hyper::Request;
+use hyper::{HeaderMap, Request};
+use ipnet::IpNet;
 use tower::{Layer, Service};
 
 use crate::id;
@@ -55,6 +57,84 @@ impl Peer {
     }
 }
 
+/// A layer for routes that count what an address does: behind a proxy of `trusted` the [`Peer`] becomes
+/// the client that the proxy names. Device routes go without it, since the proxy's own address is what
+/// makes its other headers credible.
+pub fn forwarded(trusted: &[IpNet]) -> Forwarded {
+    Forwarded(trusted.into())
+}
+
+/// See [`forwarded`].
+#[derive(Clone, Debug)]
+pub struct Forwarded(Arc<[IpNet]>);
+
+impl Forwarded {
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The last address of `X-Forwarded-For` that is no trusted proxy's. Each proxy adds who spoke to
+    /// it at the end, so what stands before that was written by a stranger.
+    fn client(&self, proxy: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = proxy;
+        for value in headers.get_all("x-forwarded-for").iter().rev() {
+            for hop in value.to_str().unwrap_or_default().rsplit(',') {
+                if !self.trusts(client) {
+                    return client;
+                }
+                let Some(address) = hop_address(hop.trim()) else { return client };
+                client = address;
+            }
+        }
+        client
+    }
+}
+
+/// An address as proxies write it, some with a port.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|at| at.ip())).ok()?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+impl<S> Layer<S> for Forwarded {
+    type Service = BehindProxy<S>;
+
+    fn layer(&self, inner: S) -> BehindProxy<S> {
+        BehindProxy { inner, forwarded: self.clone() }
+    }
+}
+
+/// A route that sees clients and no proxies.
+#[derive(Clone, Debug)]
+pub struct BehindProxy<S> {
+    inner: S,
+    forwarded: Forwarded,
+}
+
+impl<S: Service<Request<Body>>> Service<Request<Body>> for BehindProxy<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> S::Future {
+        if let Some(Peer::Network { address, .. }) = request.extensions().get::<Peer>()
+            && self.forwarded.trusts(address.ip())
+        {
+            let client = self.forwarded.client(address.ip(), request.headers());
+            if let Some(Peer::Network { address, .. }) = request.extensions_mut().get_mut::<Peer>() {
+                address.set_ip(client);
+            }
+        }
+        self.inner.call(request)
+    }
+}
+
 /// Names a request in the log and in the `x-request-id` of its reply: twelve hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId([u8; 12]);
@@ -86,6 +166,7 @@ impl RequestId {
 pub struct Allowance {
     limit: AtomicU64,
     exceeded: AtomicBool,
+    crowded: AtomicBool,
     late: AtomicBool,
 }
 
@@ -94,6 +175,7 @@ impl Default for Allowance {
         Self {
             limit: AtomicU64::new(DEFAULT_LIMIT),
             exceeded: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             late: AtomicBool::new(false),
         }
     }
@@ -112,6 +194,16 @@ impl Allowance {
     /// Whether the body was larger than allowed.
     pub fn exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Relaxed)
+    }
+
+    /// There was no memory left for the body.
+    pub fn set_crowded(&self) {
+        self.crowded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was no memory left for the body.
+    pub fn crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
     }
 
     /// The body came too slowly.
@@ -171,6 +263,31 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Limited<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_client_is_the_last_hop_that_no_trusted_proxy_is() {
+        let forwarded = forwarded(&["10.0.0.0/8".parse().unwrap(), "fd00::1/128".parse().unwrap()]);
+        for (hops, client) in [
+            (&[][..], "10.0.0.2"),
+            (&["192.0.2.9"], "192.0.2.9"),
+            (&["198.51.100.1, 192.0.2.9"], "192.0.2.9"),
+            (&["198.51.100.1, 192.0.2.9, 10.0.0.3"], "192.0.2.9"),
+            (&["198.51.100.1", "192.0.2.9", "10.0.0.3"], "192.0.2.9"),
+            (&["10.0.0.3"], "10.0.0.3"),
+            (&["[2001:db8::9]:4711"], "2001:db8::9"),
+            (&["192.0.2.9:4711"], "192.0.2.9"),
+            (&["::ffff:192.0.2.9, fd00::1"], "192.0.2.9"),
+            (&["198.51.100.1, nonsense"], "10.0.0.2"),
+            (&["198.51.100.1, "], "10.0.0.2"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for hop in hops {
+                headers.append("x-forwarded-for", hop.parse().unwrap());
+            }
+            let found = forwarded.client("10.0.0.2".parse().unwrap(), &headers);
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{hops:?}");
+        }
+    }
 
     #[test]
     fn request_ids_are_twelve_digits_and_differ() {

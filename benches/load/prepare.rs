@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** after [`Prepared::new`] nobody works on the folder any more.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use russet::pki::seal::Seal;
 use russet::server::App;
 use russet::simulator::{Apple, Identity, Key, push_certificate};
 use russet::storage::{Lock, Tx};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::requests::{Device, unlock_token, xml};
@@ -42,6 +43,8 @@ const TOPIC: &str = "com.apple.mgmt.External.russet-bench";
 pub(crate) struct Prepared {
     pub(crate) config: PathBuf,
     pub(crate) port: u16,
+    /// Bound and never listening: nobody else is given the port before the server listens on it.
+    _reserved: Socket,
     /// The TLS root, DER.
     pub(crate) anchor: Vec<u8>,
     pub(crate) topic: &'static str,
@@ -61,7 +64,10 @@ struct Made {
 
 impl Prepared {
     pub(crate) async fn new(folder: &Path, apple: &Apple, enrolled: usize, newcomers: usize) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let reserved = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        reserved.set_reuse_address(true)?;
+        reserved.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        let port = reserved.local_addr()?.as_socket().map_or(0, |address| address.port());
         let file = folder.join("russet.toml");
         std::fs::write(folder.join("apple.pem"), apple.root_pem())?;
         let text = format!(
@@ -98,6 +104,7 @@ impl Prepared {
         Ok(Self {
             config: file,
             port,
+            _reserved: reserved,
             anchor,
             topic: TOPIC,
             enrolled: devices,
@@ -247,6 +254,9 @@ fn enroll(tx: &Tx<'_>, seal: &Seal, made: &Made, fingerprint: &Fingerprint) -> r
     enrollment::begin(tx, &ids, session, &facts)?;
     identity::pin(tx, fingerprint, &device.udid)?;
     session::bind(tx, session, &device.udid)?;
+    if let Some(session) = session::find(tx, session)? {
+        session::count_use(tx, &session)?;
+    }
     let push = Push { topic: TOPIC, magic: &device.push_magic, token: &device.push_token };
     enrollment::update_token(tx, &ids, &push, Some(false))?;
     // As devices that have been here for a while: what they should have they were told.

@@ -5,7 +5,8 @@
 //! `mod.rs` says which scope each needs.
 //!
 //! **Invariant:** no handler of the API runs without a [`Caller`] of at least its route's scope, and
-//! nothing that a request says of itself (`X-Forwarded-For` …) changes whose misses are counted.
+//! nothing that a request says of itself (`X-Forwarded-For` …) changes whose misses are counted, unless
+//! a trusted proxy says it (`request::forwarded`).
 
 use std::net::IpAddr;
 
@@ -138,7 +139,7 @@ async fn by_token(admin: &Admin, secret: &str, address: Option<IpAddr>) -> Resul
     Ok(Caller { actor: format!("token {}", token.name), scope: token.scope })
 }
 
-/// Counts a wrong token against the address that the connection comes from.
+/// Counts a wrong token against the address that the request comes from.
 fn miss(admin: &Admin, address: Option<IpAddr>, words: &str) -> Refusal {
     if admin.guesses.miss(address, "API tokens", admin.now()) {
         Refusal::too_many()

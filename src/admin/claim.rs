@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::auth::Caller;
 use super::body::{self, Object, Whole};
 use super::enrollment::existing;
+use super::query::{Parameters, page};
 use super::reply::Refusal;
 use super::{Admin, audit};
 use crate::clock::rfc3339;
@@ -15,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::id::hex;
 use crate::mdm::Mdm;
 use crate::mdm::claim::{self, Claim};
-use crate::plist;
 use crate::storage::Tx;
 
 /// The most claims that one request approves.
@@ -23,33 +23,36 @@ const AT_ONCE: usize = 500;
 
 /// A claim, with what its device said of itself in Authenticate.
 fn claim_json(claim: &Claim) -> Value {
-    let message = plist::parse_dict(&claim.authenticate).unwrap_or_default();
-    let said = |key: &str| message.get(key).and_then(plist::Value::as_string);
     json!({
         "id": claim.id,
         "enrollment_id": claim.enrollment_id,
         "state": claim.state,
         "fingerprint": hex(&claim.fingerprint),
         "has_token": claim.has_token,
-        "serial_number": said("SerialNumber"),
-        "name": said("DeviceName"),
-        "model": said("Model"),
-        "model_name": said("ModelName"),
-        "product_name": said("ProductName"),
-        "os_version": said("OSVersion"),
+        "serial_number": claim.serial_number,
+        "name": claim.name,
+        "model": claim.model,
+        "model_name": claim.model_name,
+        "product_name": claim.product_name,
+        "os_version": claim.os_version,
         "created_at": rfc3339(claim.created_at),
         "decided_at": claim.decided_at.map(rfc3339),
         "decided_by": claim.decided_by,
     })
 }
 
-pub(super) async fn list(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Result<Json<Value>, Refusal> {
+    let (limit, before) = (parameters.limit()?, parameters.cursor::<i64>()?);
     let claims = admin.mdm.store.peek(|conn| {
         existing(conn, &id)?;
-        claim::of_enrollment(conn, &id)
+        claim::list(conn, &id, before, limit + 1)
     })?;
-    let items: Vec<Value> = claims.iter().map(claim_json).collect();
-    Ok(Json(json!({"items": items, "next": null})))
+    let items = claims.iter().map(|(row, claim)| (*row, claim_json(claim))).collect();
+    Ok(Json(page(items, limit)))
 }
 
 #[derive(Clone, Copy)]

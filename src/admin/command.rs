@@ -122,7 +122,9 @@ pub(super) async fn post(
             commands::from_json(&command, force)?
         }
         "application/x-plist" | "application/xml" | "text/xml" | "application/x-apple-aspen-mdm" => {
-            commands::from_plist(&bytes)?
+            let mut request = commands::from_plist(&bytes)?;
+            commands::known(&mut request, force)?;
+            request
         }
         _ => {
             return Err(Refusal::unsupported(
@@ -232,16 +234,22 @@ pub(super) async fn delete(
     parameters: Parameters,
 ) -> Result<Json<Value>, Refusal> {
     let mdm = admin.mdm.clone();
-    let found = admin.mdm.store.peek(|conn| place.find(conn, &mdm, &parameters))?;
+    let found = admin.mdm.store.read(move |conn| place.find(conn, &mdm, &parameters)).await?;
     // Who may not send a command may not prevent it either.
     allowed(&caller, &found.request_type)?;
+    let Command { enrollment_id, uuid, request_type, .. } = found;
+    let (id, which, seal) = (enrollment_id.clone(), uuid.clone(), admin.mdm.seal.clone());
     let canceled = admin.mdm.store.write("command.cancel", move |tx| {
-        queue::cancel(tx, &found.enrollment_id, &found.uuid)?;
-        let detail = json!({"uuid": found.uuid, "request_type": found.request_type});
-        audit::record(tx, &caller.actor, "command.cancel", &found.enrollment_id, &detail)?;
-        Ok(command_json(&listing::command(tx, &mdm.seal, &found.uuid, Some(&found.enrollment_id))?, false))
+        queue::cancel(tx, &enrollment_id, &uuid)?;
+        let detail = json!({"uuid": uuid, "request_type": request_type});
+        audit::record(tx, &caller.actor, "command.cancel", &enrollment_id, &detail)
     });
-    Ok(Json(canceled.await?))
+    canceled.await?;
+    let shown = admin
+        .mdm
+        .store
+        .read(move |conn| Ok(command_json(&listing::command(conn, &seal, &which, Some(&id))?, false)));
+    Ok(Json(shown.await?))
 }
 
 pub(super) async fn reveal(
@@ -251,11 +259,17 @@ pub(super) async fn reveal(
     parameters: Parameters,
 ) -> Result<Json<Value>, Refusal> {
     let mdm = admin.mdm.clone();
-    let revealed = admin.mdm.store.write("command.reveal", move |tx| {
-        let found = place.find(tx, &mdm, &parameters)?;
-        let detail = json!({"uuid": found.uuid, "request_type": found.request_type});
-        audit::record(tx, &caller.actor, "command.reveal", &found.enrollment_id, &detail)?;
-        Ok(command_json(&found, true))
+    // What may be megabytes is opened and parsed beside the writer, who only writes down who saw it.
+    let opened = admin.mdm.store.read(move |conn| {
+        let found = place.find(conn, &mdm, &parameters)?;
+        let shown = command_json(&found, true);
+        Ok((found.enrollment_id, json!({"uuid": found.uuid, "request_type": found.request_type}), shown))
     });
-    Ok(Json(revealed.await?))
+    let (id, detail, shown) = opened.await?;
+    let written = admin
+        .mdm
+        .store
+        .write("command.reveal", move |tx| audit::record(tx, &caller.actor, "command.reveal", &id, &detail));
+    written.await?;
+    Ok(Json(shown))
 }

@@ -75,7 +75,16 @@ pub(super) fn existing(conn: &Connection, name: &str) -> Result<Group> {
 }
 
 pub(super) fn shown(group: &Group) -> Value {
-    Value::Object(group::to_json(group))
+    json!({
+        "name": group.name,
+        "description": group.description,
+        "order": group.order,
+        "rule": group.rule,
+        "predicate": group.predicate,
+        "members": group.members,
+        "declarations": group.declarations,
+        "tags": group.tags,
+    })
 }
 
 fn tag(group: &Group) -> String {

@@ -18,9 +18,12 @@ use crate::enroll::Settings;
 use crate::enroll::invitation::{self, Invitation, Wanted};
 use crate::error::{Error, Result};
 use crate::id;
+use crate::mdm::listing;
 
 /// The longest name of a group and the longest serial number.
 const LONGEST_NAME: usize = 100;
+/// How many devices are listed with the link that they came with; `used` counts them all.
+const MOST_ENROLLMENTS: u32 = 500;
 
 impl Admin {
     fn invitation_json(&self, invitation: &Invitation, caller: &Caller) -> Value {
@@ -33,6 +36,7 @@ impl Admin {
             Some(invitation::Spent::UsedUp) => "used up",
         };
         let mut shown = json!({
+            "name": invitation.name(),
             "code": invitation.code,
             "url": url,
             "profile_url": format!("{url}/profile"),
@@ -80,9 +84,14 @@ pub(super) async fn show(
     caller: Caller,
     Path(code): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let found = admin.mdm.store.peek(|conn| invitation::find(conn, &code))?;
+    let (found, enrollments) = admin.mdm.store.peek(|conn| {
+        let found = invitation::find(conn, &code)?;
+        Ok((found, listing::enrolled_with(conn, &code, MOST_ENROLLMENTS)?))
+    })?;
     let found = found.ok_or_else(|| Error::NotFound("such invitation".into()))?;
-    Ok(Json(admin.invitation_json(&found, &caller)))
+    let mut shown = admin.invitation_json(&found, &caller);
+    shown["enrollments"] = json!(enrollments);
+    Ok(Json(shown))
 }
 
 pub(super) async fn post(
@@ -114,7 +123,7 @@ pub(super) async fn post(
             "serial_number": made.serial_number,
             "reenroll": made.reenroll,
         });
-        audit::record(tx, &actor, "invitation.create", &nickname(&made.code), &detail)?;
+        audit::record(tx, &actor, "invitation.create", &made.name(), &detail)?;
         Ok(made)
     });
     Ok((StatusCode::CREATED, Json(admin.invitation_json(&made.await?, &caller))))
@@ -127,15 +136,10 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Refusal> {
     let revoked = admin.mdm.store.write("invitation.revoke", move |tx| {
         invitation::revoke(tx, &code)?;
-        audit::record(tx, &caller.actor, "invitation.revoke", &nickname(&code), &Value::Null)
+        audit::record(tx, &caller.actor, "invitation.revoke", &invitation::name(&code), &Value::Null)
     });
     revoked.await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What tells one link from another in the audit without being one.
-fn nickname(code: &str) -> String {
-    format!("invitation {}", id::hex(&id::sha256(code.as_bytes())[..4]))
 }
 
 fn name(body: &mut Object, member: &str) -> Result<Option<String>> {

@@ -57,6 +57,8 @@ const COMMAND_LIMIT: usize = 10 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Admin {
     mdm: Mdm,
+    /// Where people reach the page, without a slash at its end.
+    page_url: Arc<str>,
     /// Wrong tokens and links, by address.
     guesses: Arc<Guesses>,
 }
@@ -161,9 +163,9 @@ fn large(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
 }
 
 impl Admin {
-    /// Puts the parts together; opens nothing.
-    pub fn new(mdm: &Mdm) -> Self {
-        Self { mdm: mdm.clone(), guesses: Arc::default() }
+    /// Puts the parts together; opens nothing. `page_url` is the origin that people open.
+    pub fn new(mdm: &Mdm, page_url: &str) -> Self {
+        Self { mdm: mdm.clone(), page_url: page_url.into(), guesses: Arc::default() }
     }
 
     /// The API, the page and the health check, with the refusal of everything else.
@@ -178,6 +180,7 @@ impl Admin {
             })
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .layer(middleware::from_fn(reply::finish))
+            .layer(request::forwarded(&self.mdm.proxy.trusted))
             .with_state(self.clone())
             .merge(self.health_route())
     }

@@ -40,7 +40,11 @@ pub(super) async fn put_pushcert(
         replace_topic: parameters.number("replace_topic")?,
         ..Given::default()
     };
-    let (imported, _) = import(&admin, given, caller.actor).await?;
+    let (imported, _) = import(&admin, given, caller.actor).await.map_err(|error| match error {
+        // Nothing can be pointed at in a body that is no JSON.
+        Error::Invalid { words, .. } => Error::invalid(words),
+        other => other,
+    })?;
     Ok(Json(json!({"topic": imported.topic, "not_after": rfc3339(imported.not_after)})))
 }
 

@@ -67,6 +67,11 @@ async fn sign_in(
     peer: Option<Extension<Peer>>,
     Path(code): Path<String>,
 ) -> Result<Response, Refusal> {
+    // Whoever guesses is answered by the readers: the writer is for links that may be good.
+    let now = admin.now();
+    if !admin.mdm.store.peek(|conn| session::is_link(conn, &code, now))? {
+        return spent(&admin, peer);
+    }
     let opened = admin.mdm.store.write("sign_in", move |tx| session::sign_in(tx, &code)).await?;
     match opened {
         Some(cookie) => Ok(redirect_with(&set_cookie(&cookie, session::SESSION_LIFE))),
@@ -76,7 +81,11 @@ async fn sign_in(
 
 async fn sign_out(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, Refusal> {
     // The cookie is SameSite=Strict: a page of somebody else's comes without it and ends nothing.
-    if let Some(cookie) = auth::cookie(&headers) {
+    // One that opens nothing is forgotten by the browser, and the writer never hears of it.
+    let now = admin.now();
+    if let Some(cookie) = auth::cookie(&headers)
+        && admin.mdm.store.peek(|conn| session::is_open(conn, &cookie, now))?
+    {
         admin.mdm.store.write("sign_out", move |tx| session::sign_out(tx, &cookie)).await?;
     }
     Ok(redirect_with(&set_cookie("", 0)))

@@ -79,6 +79,6 @@ pub(super) async fn post_link(
         Ok((code, tx.now() + LINK_LIFE))
     });
     let (code, expires_at) = made.await?;
-    let url = format!("{}/sign-in/{code}", admin.mdm.enroll.settings.public_url);
+    let url = format!("{}/sign-in/{code}", admin.page_url);
     Ok((StatusCode::CREATED, Json(json!({"url": url, "expires_at": rfc3339(expires_at)}))))
 }

@@ -3,7 +3,8 @@
 //! `pair.rs` hands over what a person chose: `.pem` (certificate, chain and key in any
 //! order), `.cer` and `.key` in DER, `.p12` (RFC 7292) with its password, or base64 of any of them.
 //!
-//! **Invariant:** at most [`MAX_FILE`] bytes a file and [`MAX_PARTS`] certificates and keys are looked at.
+//! **Invariant:** at most [`MAX_FILE`] bytes a file and [`MAX_PARTS`] certificates and keys are looked at,
+//! and no .p12 is opened that asks for more than [`MOST_ITERATIONS`].
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +12,19 @@ use p12_keystore::Pkcs12Archive;
 use rustls::pki_types::pem::{self, SectionKind};
 
 use crate::error::{Error, Result};
+use crate::pki::asn1::{INTEGER, OCTET_STRING, Reader};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
+
+/// Where the API's body has what is wrong.
+pub(super) const CERTIFICATE: &str = "/certificate";
+pub(super) const PRIVATE_KEY: &str = "/private_key";
+const PASSWORD: &str = "/password";
+
+/// A hundred times what programs ask for, and less than a second of work.
+const MOST_ITERATIONS: u64 = 200_000;
+/// The bit of a tag that says that elements are inside.
+const CONSTRUCTED: u8 = 0x20;
 
 const MAX_FILE: usize = 256 * 1024;
 const MAX_PARTS: usize = 16;
@@ -25,11 +37,16 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// Reads all `files`; `password` is for `.p12` files.
+    /// Reads all `files`; `password` is for `.p12` files. Errors point into the API's body, where the
+    /// first file is `certificate` and any other `private_key`.
     pub(super) fn read(files: &[&[u8]], password: Option<&str>) -> Result<Self> {
         let mut bundle = Self::default();
-        for file in files {
-            bundle.add(file, password)?;
+        for (index, file) in files.iter().enumerate() {
+            let place = if index == 0 { CERTIFICATE } else { PRIVATE_KEY };
+            bundle.add(file, password).map_err(|error| match error {
+                Error::Invalid { words, pointer: None, .. } => Error::invalid_at(place, words),
+                pointed => pointed,
+            })?;
         }
         Ok(bundle)
     }
@@ -94,21 +111,26 @@ impl Bundle {
         if let Ok(key) = PrivateKey::from_der(der) {
             return self.push_key(key);
         }
-        let archive = Pkcs12Archive::from_pkcs12(der, password.unwrap_or_default()).map_err(|source| {
-            let words = match (&source, password) {
+        if is_too_much_work(der) {
+            return Err(Error::invalid(format!(
+                "the .p12 file asks for more than {MOST_ITERATIONS} iterations to open it; make it anew with \
+                 `openssl pkcs12 -export`, or convert it to PEM"
+            )));
+        }
+        let archive = Pkcs12Archive::from_pkcs12(der, password.unwrap_or_default()).map_err(
+            |source| match (&source, password) {
                 (p12_keystore::error::Error::MacError(_), None) => {
-                    "the .p12 file has a password; give it with --password-file"
+                    Error::invalid_at(PASSWORD, "the .p12 file has a password; give it with --password-file")
                 }
                 (p12_keystore::error::Error::MacError(_), Some(_)) => {
-                    "the password of the .p12 file is wrong"
+                    Error::invalid_at(PASSWORD, "the password of the .p12 file is wrong")
                 }
-                _ => {
+                _ => Error::invalid(
                     "the file is neither a certificate, a key nor a .p12 that can be read; convert it with \
-                     `openssl pkcs12 -in FILE.p12 -nodes -out FILE.pem` and import that"
-                }
-            };
-            Error::invalid(words)
-        })?;
+                     `openssl pkcs12 -in FILE.p12 -nodes -out FILE.pem` and import that",
+                ),
+            },
+        )?;
         for bag in archive.certs {
             self.certificate(bag.cert.as_der().to_vec())?;
         }
@@ -144,6 +166,31 @@ impl Bundle {
         self.keys.push(key);
         Ok(())
     }
+}
+
+/// Whether a .p12 says of anything in it that shows before it is decrypted that its key takes too many
+/// iterations to derive (RFC 7292 section 4, RFC 8018 appendix A): there they stand behind a salt.
+fn is_too_much_work(der: &[u8]) -> bool {
+    let is_too_many = |octets: &[u8]| {
+        let number = octets.iter().fold(0_u64, |sum, octet| sum.saturating_mul(256) | u64::from(*octet));
+        number > MOST_ITERATIONS
+    };
+    let mut waiting = vec![der];
+    while let Some(inside) = waiting.pop() {
+        let (mut reader, mut after_salt) = (Reader::new(inside), false);
+        while let Ok(element) = reader.element() {
+            if after_salt && element.tag == INTEGER && is_too_many(element.value) {
+                return true;
+            }
+            after_salt = element.tag == OCTET_STRING;
+            // Contents are structures inside an OCTET STRING; salts and ciphertexts are not.
+            let is_structure = after_salt && Reader::sequence(element.value).is_ok();
+            if element.tag & CONSTRUCTED != 0 || is_structure {
+                waiting.push(element.value);
+            }
+        }
+    }
+    false
 }
 
 fn too_many() -> Error {

@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** the key of a [`Pair`] belongs to its certificate, which is valid now.
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, CERTIFICATE, PRIVATE_KEY};
 use crate::clock::{Seconds, rfc3339};
 use crate::error::{Error, Result};
 use crate::pki::certificate::Certificate;
@@ -44,16 +44,19 @@ impl Pair {
     /// `.p12` (with `password`), or base64 of one of them. A `.p12` may take a second of CPU.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with a sentence for every mistake a person can make here.
+    /// [`Error::Invalid`] with a sentence for every mistake a person can make here, pointing into a body
+    /// whose `certificate` is the first part.
     pub fn from_parts(parts: &[&[u8]], password: Option<&str>, now: Seconds) -> Result<Self> {
         let Bundle { certificates, keys } = Bundle::read(parts, password)?;
         if certificates.is_empty() {
-            return Err(Error::invalid(
+            return Err(Error::invalid_at(
+                CERTIFICATE,
                 "there is no certificate in this; give the file that Apple's portal offered for download",
             ));
         }
         if keys.is_empty() {
-            return Err(Error::invalid(
+            return Err(Error::invalid_at(
+                PRIVATE_KEY,
                 "there is no private key in this; give the key that was made with the signing request (or a .p12 \
                  that holds both)",
             ));
@@ -68,7 +71,8 @@ impl Pair {
                 parsed.iter().position(belongs).map(|leaf| (leaf, key))
             })
             .ok_or_else(|| {
-                Error::invalid(
+                Error::invalid_at(
+                    PRIVATE_KEY,
                     "the private key does not belong to the certificate; give the key that was made with the \
                      signing request of this certificate",
                 )
@@ -91,9 +95,13 @@ impl Pair {
     }
 }
 
+fn wrong(words: impl Into<String>) -> Error {
+    Error::invalid_at(CERTIFICATE, words)
+}
+
 fn parse(der: &[u8]) -> Result<Certificate> {
     Certificate::from_der(der)
-        .map_err(|_| Error::invalid("the certificate is damaged; download it again from Apple's portal"))
+        .map_err(|_| wrong("the certificate is damaged; download it again from Apple's portal"))
 }
 
 fn topic(certificate: &Certificate) -> Result<String> {
@@ -105,7 +113,7 @@ fn topic(certificate: &Certificate) -> Result<String> {
     if uid.len() > TOPIC_PREFIX.len() && uid.starts_with(TOPIC_PREFIX) && plain {
         return Ok(uid);
     }
-    Err(Error::invalid(format!(
+    Err(wrong(format!(
         "this is not an MDM push certificate: the UID of its subject ({subject}) does not begin with \
          {TOPIC_PREFIX}; get one at identity.apple.com/pushcert with a signed request"
     )))
@@ -114,14 +122,14 @@ fn topic(certificate: &Certificate) -> Result<String> {
 fn check_dates(certificate: &Certificate, now: Seconds) -> Result<()> {
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
     if now > not_after {
-        return Err(Error::invalid(format!(
+        return Err(wrong(format!(
             "this push certificate expired on {}; renew it at identity.apple.com/pushcert (Renew, not Create, with \
              the same Apple Account) and import the new one",
             rfc3339(not_after)
         )));
     }
     if now < not_before {
-        return Err(Error::invalid(format!(
+        return Err(wrong(format!(
             "this push certificate is not valid before {}, and this machine's clock says {}; set the clock, or wait",
             rfc3339(not_before),
             rfc3339(now)
@@ -204,6 +212,36 @@ mod tests {
         assert!(refusal(&[b"\x30\x03abc"], None).contains("neither a certificate, a key nor"));
         assert!(refusal(&[&vec![b'A'; 300_000]], None).contains("256 KiB"));
         assert!(refusal(&[&key.repeat(17)], None).contains("more than 16"));
+    }
+
+    #[test]
+    fn mistakes_point_into_the_body_of_the_api() {
+        let (certificate, key) = (fixture!("rsa.pem"), fixture!("rsa-pkcs1.key"));
+        let place = |parts: &[&[u8]]| match Pair::from_parts(parts, Some("wrong"), NOW) {
+            Err(Error::Invalid { pointer, .. }) => pointer.unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(place(&[b"hello", key]), "/certificate");
+        assert_eq!(place(&[fixture!("other.pem"), fixture!("ec-sec1.key")]), "/certificate");
+        assert_eq!(place(&[certificate, b"hello"]), "/private_key");
+        assert_eq!(place(&[certificate]), "/private_key");
+        assert_eq!(place(&[certificate, fixture!("ec-sec1.key")]), "/private_key");
+        assert_eq!(place(&[fixture!("rsa.p12")]), "/password");
+    }
+
+    #[test]
+    fn a_p12_that_asks_for_endless_work_is_not_opened() {
+        use crate::pki::asn1::{INTEGER, OCTET_STRING, SEQUENCE, encode};
+        let salt = encode(OCTET_STRING, &[b"saltsalt"]);
+        let p12 = |iterations: &[u8]| {
+            let mac = encode(SEQUENCE, &[&encode(SEQUENCE, &[]), &salt, &encode(INTEGER, &[iterations])]);
+            let hidden = encode(OCTET_STRING, &[&encode(SEQUENCE, &[&mac])]);
+            let contents = encode(SEQUENCE, &[&hidden]);
+            encode(SEQUENCE, &[&encode(INTEGER, &[&[3]]), &contents])
+        };
+        assert!(refusal(&[&p12(&[0x0f, 0x42, 0x40])], None).contains("more than 200000 iterations"));
+        assert!(refusal(&[&p12(&[0x7f; 30])], None).contains("iterations"));
+        assert!(refusal(&[&p12(&[0x08, 0x00])], None).contains("neither a certificate, a key nor"));
     }
 
     #[test]

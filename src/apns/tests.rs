@@ -159,9 +159,10 @@ async fn a_busy_service_is_left_to_the_caller() {
 async fn a_service_that_is_not_there_is_tried_again_later() {
     let bench = Bench::new();
     bench.import(pair("A", "one")).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
-    drop(listener);
+    // Bound and never listening: who connects is refused, and nobody else gets the port.
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = format!("https://127.0.0.1:{}", reserved.local_addr().unwrap().port());
     for result in many(&bench.apns(&server, None), 20).await {
         assert_eq!(result.verdict, Verdict::TryAgain { after: None });
         assert!(

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 
 use super::client::Client;
-use super::{Common, Done};
+use super::{Common, Done, say};
 
 #[derive(Subcommand)]
 pub(super) enum Admin {
@@ -14,6 +14,8 @@ pub(super) enum Admin {
 
 #[derive(Args)]
 pub(super) struct Link {
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -23,7 +25,11 @@ impl Admin {
         let Self::Link(link) = self;
         let client = Client::connect(&link.common.load()?).await?;
         let made = client.json(Method::POST, "/api/v1/sign-in-links", None).await?;
-        println!("{}", made["url"].as_str().unwrap_or_default());
+        if link.json {
+            say(format!("{made:#}"));
+        } else {
+            say(made["url"].as_str().unwrap_or_default());
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Common, Done, Failure};
+use super::{Common, Done, say};
 use crate::config::{self, Mistakes};
 
 #[derive(Args)]
@@ -14,13 +14,14 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> Done {
         let file = self.common.file();
-        let config = self.common.load()?;
-        let missing = config.check_files();
-        if !missing.is_empty() {
-            return Err(Failure::Usage(Mistakes(missing).to_string()));
-        }
+        let mut reading = self.common.read()?;
+        // A file that is named and missing is a mistake like any other, told together with the others.
+        let missing = reading.missing_files();
+        reading.mistakes = Mistakes::sorted([reading.mistakes.0, missing].concat());
+        let warnings: Vec<_> = reading.warnings.iter().map(ToString::to_string).collect();
+        let config = reading.done()?.with_data_dir(self.common.data_dir.as_deref());
         let overrides = config::overrides(config::environment());
-        print!("{}", config::report(&config, file.as_deref(), &overrides));
+        say(config::report(&config, file.as_deref(), &overrides, &warnings).trim_end());
         Ok(())
     }
 }

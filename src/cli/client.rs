@@ -1,6 +1,7 @@
 //! How commands talk to a server: its socket, or the same routes in this process.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,8 +10,10 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
 use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
 use super::Failure;
@@ -20,6 +23,11 @@ use crate::error::{Error, Result};
 use crate::request::Peer;
 use crate::server::{self, App};
 use crate::storage::Lock;
+
+/// How long somebody else may hold the data folder and answer nobody: a server that starts or lets its
+/// last requests finish, or another command.
+const PATIENCE: Duration = Duration::from_secs(12);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The API of the server whose data folder the configuration names.
 pub(super) struct Client {
@@ -35,11 +43,10 @@ enum Way {
 impl Client {
     /// Connects to the running server, or opens its data folder when none runs.
     pub(super) async fn connect(config: &Config) -> Result<Self, Failure> {
-        let socket = config.data_dir.join(server::SOCKET);
-        if let Some(stream) = dial(&socket).await {
-            return Ok(Self { way: Way::Socket(stream) });
-        }
-        let lock = Lock::take(&config.data_dir)?;
+        let lock = match reach(&config.data_dir).await? {
+            Reached::Server(stream) => return Ok(Self { way: Way::Socket(stream) }),
+            Reached::Folder(lock) => lock,
+        };
         let app = App::open(config, lock, Clock::system()).await?;
         let router = app.socket_router();
         Ok(Self { way: Way::Here(Box::new((router, app))) })
@@ -107,9 +114,50 @@ impl Client {
     }
 }
 
-async fn dial(socket: &Path) -> Option<UnixStream> {
-    // A socket that nobody answers is left over from a server that was killed.
-    UnixStream::connect(socket).await.ok()
+/// All items of a list, whose pages are asked for one after the other; `path` has no parameters.
+pub(super) async fn all(config: &Config, path: &str) -> Result<Vec<Json>, Failure> {
+    let mut items = Vec::new();
+    let mut page = format!("{path}?limit=500");
+    loop {
+        let answer = Client::connect(config).await?.json(Method::GET, &page, None).await?;
+        items.extend(answer["items"].as_array().cloned().unwrap_or_default());
+        let Some(next) = answer["next"].as_str() else { return Ok(items) };
+        page = format!("{path}?limit=500&cursor={}", utf8_percent_encode(next, NON_ALPHANUMERIC));
+    }
+}
+
+/// Takes the data folder for a server. Waits for commands, and for another server that is ending.
+///
+/// # Errors
+/// A server answers on this folder; or whoever holds it does not let go.
+pub(super) async fn lock(data_dir: &Path) -> Result<Lock> {
+    match reach(data_dir).await? {
+        Reached::Folder(lock) => Ok(lock),
+        // Says whose folder it is.
+        Reached::Server(_) => Lock::take(data_dir),
+    }
+}
+
+enum Reached {
+    Server(UnixStream),
+    Folder(Lock),
+}
+
+/// Finds the server of a data folder, or takes the folder. Between the two there is a time in which
+/// a server holds the lock and does not answer, and so do other commands: it is waited out.
+async fn reach(data_dir: &Path) -> Result<Reached> {
+    let socket = data_dir.join(server::SOCKET);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // A socket that nobody answers is left over from a server that was killed.
+        if let Ok(stream) = UnixStream::connect(&socket).await {
+            return Ok(Reached::Server(stream));
+        }
+        match Lock::take(data_dir) {
+            Err(Error::Conflict { .. }) if Instant::now() < end => sleep(PAUSE).await,
+            taken => return taken.map(Reached::Folder),
+        }
+    }
 }
 
 async fn over_socket(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
@@ -147,4 +195,38 @@ fn read(status: StatusCode, answer: &[u8]) -> Result<Json, Failure> {
     }
     let words = json.pointer("/error/message").and_then(Json::as_str);
     Err(Failure::Wrong(words.map_or_else(|| format!("the server answered {status}"), str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_is_held_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Lock::take(folder.path()).unwrap();
+        let release = async {
+            sleep(Duration::from_millis(200)).await;
+            drop(held);
+        };
+        let (reached, ()) = tokio::join!(reach(folder.path()), release);
+        assert!(matches!(reached, Ok(Reached::Folder(_))));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_begins_to_answer_is_found_and_not_waited_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let _held = Lock::take(folder.path()).unwrap();
+        let socket = folder.path().join(server::SOCKET);
+        let answer = async {
+            sleep(Duration::from_millis(200)).await;
+            tokio::net::UnixListener::bind(&socket).unwrap()
+        };
+        let (reached, _listener) = tokio::join!(reach(folder.path()), answer);
+        assert!(matches!(reached, Ok(Reached::Server(_))));
+        let begun = Instant::now();
+        let refused = lock(folder.path()).await.unwrap_err().to_string();
+        assert!(refused.contains("another russet works on"), "{refused}");
+        assert!(begun.elapsed() < PATIENCE / 2);
+    }
 }

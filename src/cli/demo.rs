@@ -3,7 +3,7 @@
 //! A throw-away server, a loopback stand-in for Apple's push service, and simulated devices that
 //! enroll over real TLS and SCEP, are pushed and answer. Nothing leaves this machine, nothing stays.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,18 +11,19 @@ use clap::Args;
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
 use super::serve::Stop;
-use super::{Done, Failure};
+use super::{Done, Failure, complain, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::id;
 use crate::pki::pem;
-use crate::server::{App, Running};
+use crate::server::App;
 use crate::simulator::{Apple, Event, Fleet, Happened, Limits, Trust, push_certificate};
 use crate::storage::Lock;
 
@@ -45,20 +46,21 @@ impl Demo {
     pub(super) async fn run(self) -> Done {
         let mut stop = Stop::new()?;
         let folder = Folder::new()?;
-        let shown = tokio::select! {
-            shown = Box::pin(self.show(&folder.0)) => shown,
-            () = stop.asked() => Ok(()),
-        };
+        let played = self.play(&folder.0, &mut stop).await;
         drop(folder);
-        println!("Everything of the demo is removed.");
-        shown
+        say("Everything of the demo is removed.");
+        played
     }
 
-    /// Runs until it is dropped; what it holds ends with it.
-    async fn show(&self, folder: &Path) -> Done {
-        println!("Starting a throw-away server and a stand-in for Apple's push service …");
+    /// Runs until it is asked to stop, and ends when nothing works on the folder any more.
+    async fn play(&self, folder: &Path, stop: &mut Stop) -> Done {
+        say("Starting a throw-away server and a stand-in for Apple's push service …");
         let apple = Apple::start(Limits::default(), Clock::system()).await?;
-        let config = self.config(folder, &apple)?;
+        let (_kept, listen) = match self.listen {
+            Some(listen) => (None, listen),
+            None => free_port().map(|(kept, listen)| (Some(kept), listen))?,
+        };
+        let config = config(folder, listen, &apple)?;
         let app = App::open(&config, Lock::take(&config.data_dir)?, Clock::system()).await?;
         let trust = match app.enroll.anchor() {
             Some(anchor) => Trust::nobody().and_pem(pem::encode("CERTIFICATE", &anchor).as_bytes())?,
@@ -67,10 +69,19 @@ impl Demo {
             }
         };
         let running = app.serve().await?;
+        // The devices end before the server does: nobody fails at the end.
+        let shown = tokio::select! {
+            shown = Box::pin(self.show(&config, &apple, &trust)) => shown,
+            () = stop.asked() => Ok(()),
+        };
+        running.stop().await;
+        shown
+    }
 
-        let api = |method, path: String, body: Option<Json>| {
-            let config = &config;
-            async move { Client::connect(config).await?.json(method, &path, body.as_ref()).await }
+    /// Lets devices enroll and sends them commands, until it is dropped.
+    async fn show(&self, config: &Config, apple: &Apple, trust: &Trust) -> Done {
+        let api = async |method, path: String, body: Option<Json>| {
+            Client::connect(config).await?.json(method, &path, body.as_ref()).await
         };
         let (certificate, key) = push_certificate(TOPIC)?;
         let import = json!({"certificate": certificate, "private_key": key});
@@ -81,14 +92,14 @@ impl Demo {
         let enroll_link = invitation["url"].as_str().unwrap_or_default().to_owned();
         let link = api(Method::POST, "/api/v1/sign-in-links".into(), None).await?;
 
-        println!("Watch in a browser (once; it will warn of the demo's own certificate):");
-        println!("  {}", link["url"].as_str().unwrap_or_default());
-        println!("The devices enroll with {enroll_link}");
-        println!("Ctrl-C ends it.\n");
+        say("Watch in a browser (once; it will warn of the demo's own certificate):");
+        say(format_args!("  {}", link["url"].as_str().unwrap_or_default()));
+        say(format_args!("The devices enroll with {enroll_link}"));
+        say("Ctrl-C ends it.\n");
 
         let (events, mut heard) = mpsc::unbounded_channel();
         let devices = usize::try_from(self.devices).unwrap_or(usize::MAX);
-        let fleet = Fleet::start(&enroll_link, devices, &apple, &trust, &events);
+        let _fleet = Fleet::start(&enroll_link, devices, apple, trust, &events);
         let mut progress = Progress { devices, enrolled: Vec::new(), answered: 0, said_all: false };
         let mut round = 0_usize;
         let mut next = Instant::now() + BETWEEN_COMMANDS;
@@ -102,43 +113,45 @@ impl Demo {
                     for udid in &progress.enrolled {
                         let id = utf8_percent_encode(udid, NON_ALPHANUMERIC);
                         let path = format!("/api/v1/enrollments/{id}/commands");
-                        api(Method::POST, path, Some(command.clone())).await?;
+                        // A device may leave at any moment; the others go on.
+                        if let Err(refused) = api(Method::POST, path, Some(command.clone())).await {
+                            say(format_args!("          FAILED    a command for {udid}: {}", refused.words()));
+                        }
                     }
                 }
             }
-            keep(&running, &fleet);
         }
-    }
-
-    fn config(&self, folder: &Path, apple: &Apple) -> Result<Config, Failure> {
-        let listen = match self.listen {
-            Some(listen) => listen,
-            None => free_port()?,
-        };
-        let trust = folder.join("apple.pem");
-        std::fs::write(&trust, apple.root_pem())
-            .map_err(|source| Error::caused(format!("{} cannot be written", trust.display()), source))?;
-        let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
-        config.server.listen = vec![listen];
-        config.server.public_url = origin(&format!("https://localhost:{}", listen.port()))?;
-        config.apns.server = origin(&apple.url())?;
-        config.apns.trust = Some(trust);
-        "Russet Demo School".clone_into(&mut config.organization.name);
-        Ok(config)
     }
 }
 
-/// The server and the devices live as long as the loop that watches them.
-fn keep(_running: &Running, _fleet: &Fleet) {}
+fn config(folder: &Path, listen: SocketAddr, apple: &Apple) -> Result<Config, Failure> {
+    let trust = folder.join("apple.pem");
+    std::fs::write(&trust, apple.root_pem())
+        .map_err(|source| Error::caused(format!("{} cannot be written", trust.display()), source))?;
+    let mut config = Config { data_dir: folder.join("data"), ..Config::default() };
+    config.server.listen = vec![listen];
+    config.server.public_url = origin(&format!("https://localhost:{}", listen.port()))?;
+    config.apns.server = origin(&apple.url())?;
+    config.apns.trust = Some(trust);
+    "Russet Demo School".clone_into(&mut config.organization.name);
+    Ok(config)
+}
 
 fn origin(url: &str) -> Result<crate::config::Origin, Failure> {
     crate::config::Origin::parse(url).map_err(Failure::Wrong)
 }
 
-fn free_port() -> Result<SocketAddr, Failure> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|source| Error::caused("this machine has no free port", source).into())
+/// A free port of this machine. Until the server listens on it, the socket keeps others from being given
+/// it: bound, never listening, and no hindrance to a listener that reuses addresses.
+fn free_port() -> Result<(Socket, SocketAddr), Failure> {
+    let reserve = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        let address = socket.local_addr()?.as_socket();
+        Ok((socket, address.ok_or(std::io::ErrorKind::AddrNotAvailable)?))
+    };
+    reserve().map_err(|source: std::io::Error| Error::caused("this machine has no free port", source).into())
 }
 
 /// What administrators ask of devices all day.
@@ -156,7 +169,7 @@ fn commands() -> [Json; 4] {
 
 struct Progress {
     devices: usize,
-    /// UDIDs, in the order in which they came.
+    /// UDIDs of those that are enrolled, in the order in which they came.
     enrolled: Vec<String>,
     answered: usize,
     said_all: bool,
@@ -167,26 +180,29 @@ impl Progress {
         match &event.happened {
             Happened::Enrolled => {
                 self.enrolled.push(event.udid.clone());
-                println!("{:>3}/{} enrolled  {}", self.enrolled.len(), self.devices, event.device);
+                say(format_args!("{:>3}/{} enrolled  {}", self.enrolled.len(), self.devices, event.device));
             }
-            Happened::Woken(_) => println!("          pushed    {}", event.device),
+            Happened::Woken(_) => say(format_args!("          pushed    {}", event.device)),
             Happened::Answered { request_type, status } => {
                 self.answered += 1;
                 let (number, device, word) = (self.answered, &event.device, status.name());
-                println!("{number:>8}. answer    {device} answered {request_type}: {word}");
+                say(format_args!("{number:>8}. answer    {device} answered {request_type}: {word}"));
             }
             Happened::Synchronised(count) => {
-                println!("          in sync   {} ({count} declarations)", event.device);
+                say(format_args!("          in sync   {} ({count} declarations)", event.device));
             }
-            Happened::Removed => println!("          left      {}", event.device),
-            Happened::Failed(words) => println!("          FAILED    {}: {words}", event.device),
+            Happened::Removed => {
+                self.enrolled.retain(|udid| *udid != event.udid);
+                say(format_args!("          left      {}", event.device));
+            }
+            Happened::Failed(words) => say(format_args!("          FAILED    {}: {words}", event.device)),
         }
         if self.enrolled.len() == self.devices && !self.said_all {
             self.said_all = true;
-            println!(
+            say(format_args!(
                 "All {} devices are enrolled. From now on they are sent a command every few seconds.",
                 self.devices
-            );
+            ));
         }
     }
 }
@@ -209,7 +225,25 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} could not be removed: {error}", self.0.display());
+            complain(format_args!("{} could not be removed: {error}", self.0.display()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::Kind;
+
+    #[test]
+    fn a_device_that_left_is_sent_nothing_more() {
+        let mut progress = Progress { devices: 2, enrolled: Vec::new(), answered: 0, said_all: false };
+        for (udid, happened) in
+            [("A", Happened::Enrolled), ("B", Happened::Enrolled), ("A", Happened::Removed)]
+        {
+            let (device, udid) = ("a device".into(), udid.into());
+            progress.tell(&Event { device, udid, kind: Kind::IPhone, happened });
+        }
+        assert!(progress.said_all && progress.enrolled == ["B"]);
     }
 }

@@ -8,8 +8,8 @@ use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 
-use super::client::Client;
-use super::{Common, Done, Failure};
+use super::client::{self, Client};
+use super::{Common, Done, Failure, complain, say};
 
 #[derive(Subcommand)]
 pub(super) enum Device {
@@ -78,10 +78,10 @@ impl Device {
                 let client = Client::connect(&show.common.load()?).await?;
                 let found = client.json(Method::GET, &enrollment(&show.id), None).await?;
                 if show.json {
-                    println!("{found:#}");
+                    say(format!("{found:#}"));
                 } else {
                     for key in found.as_object().into_iter().flat_map(serde_json::Map::keys) {
-                        println!("{key:<18} {}", text(&found, key));
+                        say(format!("{key:<18} {}", text(&found, key)));
                     }
                 }
                 Ok(())
@@ -93,24 +93,13 @@ impl Device {
 
 impl List {
     async fn run(self) -> Done {
-        let config = self.common.load()?;
-        let mut items = Vec::new();
-        let mut path = "/api/v1/enrollments?limit=500".to_owned();
-        loop {
-            let page = Client::connect(&config).await?.json(Method::GET, &path, None).await?;
-            items.extend(page["items"].as_array().cloned().unwrap_or_default());
-            let Some(next) = page["next"].as_str() else { break };
-            path = format!(
-                "/api/v1/enrollments?limit=500&cursor={}",
-                utf8_percent_encode(next, NON_ALPHANUMERIC)
-            );
-        }
+        let items = client::all(&self.common.load()?, "/api/v1/enrollments").await?;
         if self.json {
-            println!("{:#}", json!({"items": items}));
+            say(format!("{:#}", json!({"items": items})));
             return Ok(());
         }
         for item in &items {
-            println!(
+            say(format!(
                 "{:<40} {:<12} {:<14} {:<20} {:<10} {}",
                 text(item, "id"),
                 text(item, "state"),
@@ -118,7 +107,7 @@ impl List {
                 text(item, "name"),
                 text(item, "os_version"),
                 text(item, "last_seen_at"),
-            );
+            ));
         }
         Ok(())
     }
@@ -134,12 +123,12 @@ impl Send {
         let path = format!("{}/commands", enrollment(&self.id));
         let queued = client.send(Method::POST, &path, Some((kind, body))).await?;
         if self.json {
-            println!("{queued:#}");
+            say(format!("{queued:#}"));
         } else {
-            println!("{}", text(&queued, "uuid"));
+            say(text(&queued, "uuid"));
         }
         for warning in queued["warnings"].as_array().into_iter().flatten().filter_map(Json::as_str) {
-            eprintln!("{warning}");
+            complain(warning);
         }
         Ok(())
     }

@@ -5,12 +5,12 @@ use hyper::Method;
 use serde_json::json;
 
 use super::client::Client;
-use super::{Common, Done, Failure};
+use super::{Common, Done, Failure, complain, say};
 
 #[derive(Args)]
 pub(super) struct Invite {
     /// How many devices may enroll with it.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     uses: u32,
     /// How long it works, e.g. 7d.
     #[arg(long, value_name = "TIME", value_parser = super::length_of_time, default_value = "7d")]
@@ -41,16 +41,16 @@ impl Invite {
         });
         let made = client.json(Method::POST, "/api/v1/invitations", Some(&body)).await?;
         if self.json {
-            println!("{made:#}");
+            say(format!("{made:#}"));
             return Ok(());
         }
         let url = made["url"].as_str().unwrap_or_default();
-        println!("{url}");
+        say(url);
         if self.qr {
-            println!("{}", qr(url)?);
+            say(qr(url)?);
         }
         if let Some(warning) = made["warning"].as_str() {
-            eprintln!("{warning}");
+            complain(warning);
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! when a server answers there, else over the same routes in this process, after taking the data
 //! folder's lock. So a command does the same thing, and is audited the same way, either way.
 //!
-//! **Invariant:** errors go to stderr in a sentence or two; stdout carries only what was asked for.
+//! **Invariant:** errors go to stderr in a sentence or two; stdout carries only what was asked for, by
+//! `say` alone.
 
 mod admin;
 mod apply;
@@ -21,13 +22,15 @@ mod serve;
 mod simulate;
 mod token;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::parse_duration;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Mistakes, Reading};
 use crate::error::Error;
 
 /// Manages Apple devices: one program, one configuration file, one database file.
@@ -85,10 +88,14 @@ impl Common {
         config::find(self.config.as_deref())
     }
 
+    /// What stands there, mistakes and all; a file that is not there is no mistake in it.
+    fn read(&self) -> Result<Reading, Failure> {
+        config::read(self.file().as_deref(), config::environment())
+            .map_err(|missing| Failure::Wrong(missing.to_string()))
+    }
+
     fn load(&self) -> Result<Config, Failure> {
-        config::load(self.file().as_deref(), config::environment())
-            .map(|config| config.with_data_dir(self.data_dir.as_deref()))
-            .map_err(|mistakes| Failure::Usage(mistakes.to_string()))
+        Ok(self.read()?.done()?.with_data_dir(self.data_dir.as_deref()))
     }
 }
 
@@ -102,13 +109,40 @@ enum Failure {
     Said,
 }
 
+impl Failure {
+    /// What is wrong, for a line in between.
+    fn words(&self) -> &str {
+        match self {
+            Self::Usage(words) | Self::Wrong(words) => words,
+            Self::Said => "it was said already",
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Wrong(error.chain())
     }
 }
 
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Usage(mistakes.to_string())
+    }
+}
+
 type Done = Result<(), Failure>;
+
+/// Writes a line to stdout. Whoever read it may be gone (`russet device list | head -1`), which is no
+/// reason to stop, and none to complain.
+fn say(words: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{words}");
+}
+
+/// Writes a line to stderr, likewise.
+fn complain(words: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
 
 /// A length of time on the command line, as the API reads it.
 fn length_of_time(text: &str) -> Result<String, String> {
@@ -128,11 +162,11 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(words)) => {
-            eprintln!("{words}");
+            complain(words);
             ExitCode::from(2)
         }
         Err(Failure::Wrong(words)) => {
-            eprintln!("{words}");
+            complain(words);
             ExitCode::from(1)
         }
         Err(Failure::Said) => ExitCode::from(1),

@@ -6,10 +6,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use hyper::Method;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value as Json, json};
 
-use super::client::Client;
-use super::{Common, Done, Failure};
+use super::client::{self, Client};
+use super::{Common, Done, Failure, say};
+use crate::pki::certificate::Certificate;
+use crate::pki::key::PrivateKey;
+use crate::pki::pem;
 
 #[derive(Subcommand)]
 pub(super) enum PushCertificate {
@@ -36,6 +40,8 @@ pub(super) struct Import {
     /// Takes a certificate of another topic although N enrolled devices are lost by it.
     #[arg(long, value_name = "N")]
     replace_topic: Option<u64>,
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -53,13 +59,11 @@ impl PushCertificate {
         match self {
             Self::Import(import) => import.run().await,
             Self::Show(show) => {
-                let client = Client::connect(&show.common.load()?).await?;
-                let list = client.json(Method::GET, "/api/v1/push-certificates?limit=500", None).await?;
+                let items = client::all(&show.common.load()?, "/api/v1/push-certificates").await?;
                 if show.json {
-                    println!("{list:#}");
+                    say(format!("{:#}", json!({"items": items})));
                     return Ok(());
                 }
-                let items = list["items"].as_array().cloned().unwrap_or_default();
                 if items.is_empty() {
                     return Err(Failure::Wrong(
                         "There is no push certificate yet. Import one with: \
@@ -76,14 +80,9 @@ impl PushCertificate {
 
 impl Import {
     async fn run(self) -> Done {
-        let certificate = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-        // Several files are PEM or fit no single text; one that is not PEM travels as base64.
-        let certificate = if certificate.len() == 1 {
-            as_text(&certificate[0])
-        } else {
-            certificate.iter().map(|bytes| as_pem(bytes)).collect::<Vec<_>>().join("\n")
-        };
-        let key = self.key.as_deref().map(read).transpose()?.map(|bytes| as_text(&bytes));
+        let files =
+            self.files.iter().chain(&self.key).map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+        let (certificate, key) = texts(&files)?;
         let password = self.password_file.as_deref().map(read).transpose()?;
         let password =
             password.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned());
@@ -96,7 +95,11 @@ impl Import {
             "replace_topic": self.replace_topic,
         });
         let made = client.json(Method::POST, "/api/v1/push-certificates", Some(&body)).await?;
-        print(&made);
+        if self.json {
+            say(format!("{made:#}"));
+        } else {
+            print(&made);
+        }
         Ok(())
     }
 }
@@ -109,15 +112,43 @@ fn is_pem(bytes: &[u8]) -> bool {
     bytes.windows(11).any(|window| window == b"-----BEGIN ")
 }
 
-fn as_text(bytes: &[u8]) -> String {
-    if is_pem(bytes) { String::from_utf8_lossy(bytes).into_owned() } else { STANDARD.encode(bytes) }
+/// What the label of a PEM block with these bytes is; a .p12 has none.
+fn label(der: &[u8]) -> Option<&'static str> {
+    if Certificate::from_der(der).is_ok() {
+        return Some("CERTIFICATE");
+    }
+    // The second look tells the forms apart, but takes a .p12 for one of them.
+    PrivateKey::from_der(der).ok()?;
+    match PrivateKeyDer::try_from(der).ok()? {
+        PrivateKeyDer::Pkcs1(_) => Some("RSA PRIVATE KEY"),
+        PrivateKeyDer::Sec1(_) => Some("EC PRIVATE KEY"),
+        _ => Some("PRIVATE KEY"),
+    }
 }
 
-fn as_pem(bytes: &[u8]) -> String {
-    if is_pem(bytes) {
-        String::from_utf8_lossy(bytes).into_owned()
-    } else {
-        crate::pki::pem::encode("CERTIFICATE", bytes)
+/// The files as the API takes them, `certificate` and `private_key`: whatever has a form in PEM
+/// together in one text, and a .p12 by itself in base64.
+fn texts(files: &[Vec<u8>]) -> Result<(String, Option<String>), Failure> {
+    let (mut pem, mut others) = (Vec::new(), Vec::new());
+    for bytes in files {
+        match label(bytes) {
+            _ if is_pem(bytes) => pem.push(String::from_utf8_lossy(bytes).into_owned()),
+            Some(label) => pem.push(pem::encode(label, bytes)),
+            // What is no DER at all may be base64 already, or is refused in the server's words.
+            None if bytes.first() != Some(&0x30) => others.push(String::from_utf8_lossy(bytes).into_owned()),
+            None => others.push(STANDARD.encode(bytes)),
+        }
+    }
+    let mut texts = others.into_iter();
+    let texts = match pem.is_empty() {
+        true => (texts.next(), texts.next(), texts.next()),
+        false => (Some(pem.join("\n")), texts.next(), texts.next()),
+    };
+    match texts {
+        (Some(certificate), key, None) => Ok((certificate, key)),
+        _ => Err(Failure::Wrong(
+            "these are several .p12 files; give the one with the certificate and its key".into(),
+        )),
     }
 }
 
@@ -127,7 +158,7 @@ fn print(certificate: &Json) {
         Json::Null => "-".into(),
         other => other.to_string(),
     };
-    println!("{}", text("topic"));
+    say(text("topic"));
     for (label, key) in [
         ("current", "current"),
         ("valid until", "not_after"),
@@ -138,6 +169,49 @@ fn print(certificate: &Json) {
         ("imported at", "imported_at"),
         ("enrollments", "enrollments"),
     ] {
-        println!("  {label:<14} {}", text(key));
+        say(format!("  {label:<14} {}", text(key)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apns::Pair;
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!("../../tests/fixtures/push/", $name)).to_vec()
+        };
+    }
+
+    /// 2027-01-01, when the fixtures are valid.
+    const NOW: i64 = 1_798_761_600;
+
+    fn der(pem: &[u8]) -> Vec<u8> {
+        use rustls::pki_types::pem::{self, SectionKind};
+        let (_, der): (SectionKind, Vec<u8>) = pem::from_buf(&mut &*pem).unwrap().unwrap();
+        der
+    }
+
+    #[test]
+    fn files_of_every_kind_go_together() {
+        let (certificate, key) = (fixture!("rsa.pem"), fixture!("rsa-pkcs1.key"));
+        let base64 = STANDARD.encode(fixture!("rsa.p12")).into_bytes();
+        for files in [
+            vec![certificate.clone(), key.clone()],
+            vec![der(&certificate), der(&key)],
+            vec![key.clone(), der(&certificate)],
+            vec![fixture!("rsa.p12")],
+            vec![base64],
+            vec![der(&certificate), fixture!("rsa.p12")],
+            vec![fixture!("rsa.p12"), certificate, der(&key)],
+            vec![der(&fixture!("ec.pem")), der(&fixture!("ec-sec1.key"))],
+        ] {
+            let (one, other) = texts(&files).map_err(|_| ()).unwrap();
+            let parts: Vec<&[u8]> = std::iter::once(&one).chain(&other).map(String::as_bytes).collect();
+            Pair::from_parts(&parts, Some("secret"), NOW).unwrap();
+        }
+        let twice = [fixture!("rsa.p12"), fixture!("rsa.p12"), fixture!("rsa.p12")];
+        assert!(texts(&twice).is_err());
     }
 }

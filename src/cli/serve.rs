@@ -1,19 +1,18 @@
 //! `russet serve`: runs the server until it is told to stop.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use clap::Args;
 use hyper::Method;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::client::Client;
-use super::{Common, Done, Failure};
+use super::client::{self, Client};
+use super::{Common, Done, Failure, say};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Config, Level, Log, LogFormat, Mistakes};
 use crate::error::Error;
 use crate::server::App;
-use crate::storage::Lock;
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -23,18 +22,22 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> Done {
-        let config = self.common.load()?;
-        let missing = config.check_files();
+        let reading = self.common.read()?;
+        let (missing, warnings) = (reading.missing_files(), reading.warnings.clone());
+        let config = reading.done()?.with_data_dir(self.common.data_dir.as_deref());
         if !missing.is_empty() {
             return Err(Failure::Wrong(Mistakes(missing).to_string()));
         }
         log(&config.log);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         super::runtime()?.block_on(Box::pin(serve(&config)))
     }
 }
 
 async fn serve(config: &Config) -> Done {
-    let lock = Lock::take(&config.data_dir)?;
+    let lock = client::lock(&config.data_dir).await?;
     let app = App::open(config, lock, Clock::system()).await?;
     if !app.store.clock().is_sane() {
         tracing::error!(
@@ -50,24 +53,19 @@ async fn serve(config: &Config) -> Done {
     for address in &running.admin_addresses {
         tracing::info!(%address, "listening for people");
     }
-    say(&format!("Russet serves {}", config.server.public_url));
+    say(format!("Russet serves {}", config.server.public_url));
     if running.is_first().await? {
         // The same way as `russet admin link`, so that there is only one.
         let link = Client::connect(config).await?.json(Method::POST, "/api/v1/sign-in-links", None).await?;
-        say(&format!("Sign in once with {}", link["url"].as_str().unwrap_or_default()));
+        say(format!("Sign in once with {}", link["url"].as_str().unwrap_or_default()));
     }
     if let Some(obstacle) = running.app.enroll.obstacle()? {
-        say(&obstacle);
+        say(obstacle);
     }
     stop.asked().await;
     tracing::info!("stopping");
     running.stop().await;
     Ok(())
-}
-
-/// Whoever read our output may be gone; a server does not end for that.
-fn say(words: &str) {
-    let _ = writeln!(std::io::stdout(), "{words}");
 }
 
 /// SIGTERM from a service manager, SIGINT from a terminal.

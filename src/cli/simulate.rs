@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Done, Failure};
+use super::{Done, Failure, say};
 use crate::simulator::{Plan, Report, Trust, simulate};
 
 #[derive(Args)]
@@ -21,7 +21,7 @@ pub(super) struct Simulate {
     /// How often each connects after it enrolled.
     #[arg(long, default_value_t = 1)]
     connects: usize,
-    /// Certificates to trust besides the system's: PEM, or one as `/ca.crt` gives it.
+    /// Certificates to trust besides the system's and SSL_CERT_FILE: PEM, or one as /ca.crt gives it.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
     #[arg(long)]
@@ -30,11 +30,9 @@ pub(super) struct Simulate {
 
 impl Simulate {
     pub(super) async fn run(self) -> Done {
-        let mut trust = Trust::system();
+        let mut trust = Trust::system()?;
         if let Some(file) = &self.trust {
-            let pem = std::fs::read(file)
-                .map_err(|error| Failure::Wrong(format!("{} cannot be read: {error}", file.display())))?;
-            trust = trust.and_pem(&pem).map_err(|fault| Failure::Wrong(fault.to_string()))?;
+            trust = trust.and_file(file)?;
         }
         let plan = Plan {
             link: self.enroll,
@@ -50,9 +48,9 @@ impl Simulate {
 /// Prints a report; errors in it make the exit code 1.
 fn finish(report: &Report, json: bool) -> Done {
     if json {
-        println!("{}", report.json());
+        say(report.json());
     } else {
-        println!("{report}");
+        say(report);
     }
     if report.exit_code() == 0 { Ok(()) } else { Err(Failure::Said) }
 }

@@ -5,8 +5,8 @@ use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 
-use super::client::Client;
-use super::{Common, Done};
+use super::client::{self, Client};
+use super::{Common, Done, say};
 
 #[derive(Subcommand)]
 pub(super) enum Token {
@@ -27,6 +27,8 @@ pub(super) struct Create {
     /// How long it works, e.g. 90d; for ever when left out.
     #[arg(long, value_name = "TIME", value_parser = super::length_of_time)]
     expires: Option<String>,
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -53,12 +55,15 @@ impl Token {
                 let client = Client::connect(&create.common.load()?).await?;
                 let body = json!({"name": create.name, "scope": create.scope, "expires_in": create.expires});
                 let made = client.json(Method::POST, "/api/v1/tokens", Some(&body)).await?;
-                println!("{}", made["token"].as_str().unwrap_or_default());
+                if create.json {
+                    say(format!("{made:#}"));
+                } else {
+                    say(made["token"].as_str().unwrap_or_default());
+                }
                 Ok(())
             }
             Self::List(list) => {
-                let client = Client::connect(&list.common.load()?).await?;
-                let tokens = client.json(Method::GET, "/api/v1/tokens?limit=500", None).await?;
+                let tokens = client::all(&list.common.load()?, "/api/v1/tokens").await?;
                 print(&tokens, list.json);
                 Ok(())
             }
@@ -72,18 +77,19 @@ impl Token {
     }
 }
 
-fn print(tokens: &Json, as_json: bool) {
+fn print(tokens: &[Json], as_json: bool) {
     if as_json {
-        return println!("{tokens:#}");
+        return say(format!("{:#}", json!({"items": tokens})));
     }
-    for token in tokens["items"].as_array().into_iter().flatten() {
+    for token in tokens {
         let text = |key: &str| token[key].as_str().unwrap_or("-").to_owned();
-        println!(
-            "{:<24} {:<8} expires {:<21} last used {}",
+        say(format!(
+            "{:<24} {:<8} expires {:<21} last used {:<21}{}",
             text("name"),
             text("scope"),
             text("expires_at"),
             text("last_used_at"),
-        );
+            if token["revoked_at"].is_null() { "" } else { " revoked" },
+        ));
     }
 }

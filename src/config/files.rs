@@ -9,39 +9,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::{Config, Location, Mistake, TlsMode};
+use super::{Mistake, Reading};
+
+/// How the first line of a PEM block with a certificate ends, and that of one with any private key.
+pub(super) const CERTIFICATE: &str = "CERTIFICATE-----";
+pub(super) const PRIVATE_KEY: &str = "PRIVATE KEY-----";
 
 /// More than any chain or list of roots; a larger file is the wrong file.
 const LARGEST_PEM: u64 = 4 << 20;
 
-impl Config {
+impl Reading {
     /// A mistake for each file that is named and cannot be used: missing, unreadable, not PEM.
-    pub fn check_files(&self) -> Vec<Mistake> {
-        let certificates = "CERTIFICATE-----";
-        let mut mistakes = Vec::new();
-        let mut look = |key: &str, path: &Path, label: Option<&str>| {
-            if let Err(words) = read(path, label) {
-                let words = format!("{} {words}", path.display());
-                mistakes.push(Mistake { file: None, line: None, key: key.to_owned(), words });
-            }
-        };
-        if let TlsMode::Files { certificate, private_key } = &self.tls.mode {
-            look("tls.certificate", certificate, Some(certificates));
-            look("tls.private_key", private_key, Some("PRIVATE KEY-----"));
-        }
-        for (key, trust) in [
-            ("tls.acme.trust", &self.tls.acme.trust),
-            ("apns.trust", &self.apns.trust),
-            ("updates.catalogue_trust", &self.updates.catalogue_trust),
-        ] {
-            if let Some(path) = trust {
-                look(key, path, Some(certificates));
-            }
-        }
-        if let Location::Path(path) = &self.updates.catalogue {
-            look("updates.catalogue", path, None);
-        }
-        mistakes
+    pub fn missing_files(&self) -> Vec<Mistake> {
+        let unusable = self.settings.files.iter().filter_map(|file| {
+            let words = read(&file.path, file.label).err()?;
+            Some(self.settings.told_at(&[file.key], format!("{} {words}", file.path.display())))
+        });
+        unusable.collect()
     }
 }
 
@@ -73,35 +57,48 @@ fn read(path: &Path, label: Option<&str>) -> Result<(), String> {
 mod tests {
     use std::fs::write;
 
+    use super::super::load::read;
     use super::*;
 
+    /// `line: key: words` of every mistake, without the path that the words begin with.
+    fn mistakes(file: &Path, text: &str) -> Vec<String> {
+        write(file, text).unwrap();
+        let reading = read(Some(file), std::iter::empty()).unwrap();
+        let folder = format!("{}/", file.parent().unwrap().display());
+        reading.missing_files().iter().map(|mistake| mistake.to_string().replace(&folder, "")).collect()
+    }
+
     #[test]
-    fn files_that_are_missing_or_not_pem_are_named() {
+    fn files_that_are_missing_or_not_pem_are_named_with_their_line() {
         let folder = tempfile::tempdir().unwrap();
-        let (certificate, private_key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
-        let mut config = Config::default();
-        assert!(config.check_files().is_empty());
+        let file = folder.path().join("russet.toml");
+        std::fs::create_dir(folder.path().join("etc")).unwrap();
+        assert!(mistakes(&file, "").is_empty());
 
-        config.tls.mode =
-            TlsMode::Files { certificate: certificate.clone(), private_key: private_key.clone() };
-        config.apns.trust = Some(folder.path().to_owned());
-        let mistakes = config.check_files();
+        let tls = "[tls]\nmode = \"files\"\ncertificate = \"chain.pem\"\nprivate_key = \"key.pem\"\n";
+        let found = mistakes(&file, &format!("{tls}[apns]\ntrust = \"etc\"\n"));
+        let missing = "does not exist; correct the path or put the file there";
         assert_eq!(
-            mistakes.iter().map(|mistake| mistake.key.as_str()).collect::<Vec<_>>(),
-            ["tls.certificate", "tls.private_key", "apns.trust"]
+            found,
+            [
+                format!("russet.toml:3: tls.certificate: chain.pem {missing}"),
+                format!("russet.toml:4: tls.private_key: key.pem {missing}"),
+                "russet.toml:6: apns.trust: etc is not a file; write the path of a file".to_owned(),
+            ]
         );
-        assert!(
-            mistakes[0].words.ends_with("chain.pem does not exist; correct the path or put the file there")
-        );
-        assert!(mistakes[2].words.ends_with("is not a file; write the path of a file"));
+        // What is named and not used is no mistake; what is named beside another mistake is.
+        assert!(mistakes(&file, &tls.replace("\"files\"", "\"self-signed\"")).is_empty());
+        assert_eq!(mistakes(&file, "[tls]\nmode = \"files\"\ncertificate = \"chain.pem\"\n").len(), 1);
 
-        config.apns.trust = None;
-        write(&certificate, "-----BEGIN CERTIFICATE-----\n").unwrap();
-        write(&private_key, "-----BEGIN CERTIFICATE-----\n").unwrap();
-        let mistakes = config.check_files();
-        assert_eq!(mistakes.len(), 1);
-        assert!(mistakes[0].words.contains("has no private key in it"), "{}", mistakes[0]);
-        write(&private_key, "-----BEGIN EC PRIVATE KEY-----\n").unwrap();
-        assert!(config.check_files().is_empty());
+        let pem = |name: &str, label: &str| {
+            write(folder.path().join(name), format!("-----BEGIN {label}-----\n")).unwrap();
+        };
+        pem("chain.pem", "CERTIFICATE");
+        pem("key.pem", "CERTIFICATE");
+        let found = mistakes(&file, tls);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("key.pem has no private key in it"), "{}", found[0]);
+        pem("key.pem", "EC PRIVATE KEY");
+        assert!(mistakes(&file, tls).is_empty());
     }
 }

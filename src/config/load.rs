@@ -1,6 +1,6 @@
 //! Finds `russet.toml`, reads it with the overrides of the environment, and tells every mistake.
 //!
-//! Every command calls [`find`] and [`load()`]. INTERFACE sections 1, 2 and 7: an empty or absent file
+//! Every command calls [`find`] and [`read()`]. INTERFACE sections 1, 2 and 7: an empty or absent file
 //! is valid, an unknown key is an error with its line, and `RUSSET__TABLE__KEY` overrides any key.
 //!
 //! **Invariant:** loading reads one file and changes nothing; the environment is passed in.
@@ -23,14 +23,14 @@ const LARGEST_FILE: usize = 1 << 20;
 
 /// The configuration file: `--config`, then `RUSSET_CONFIG`, then `./russet.toml`, then
 /// `/etc/russet/russet.toml`. The first two are answered whether or not the file is there, so that
-/// [`load()`] says that it is missing; `None` means that the defaults apply.
+/// [`read()`] says that it is missing; `None` means that the defaults apply.
 pub fn find(cli: Option<&Path>) -> Option<PathBuf> {
     let variable = std::env::var_os("RUSSET_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
     let usual = || ["./russet.toml", "/etc/russet/russet.toml"].into_iter().map(PathBuf::from);
     cli.map(Path::to_owned).or(variable).or_else(|| usual().find(|path| path.exists()))
 }
 
-/// The environment of this process, for [`load()`] and [`overrides`].
+/// The environment of this process, for [`read()`] and [`overrides`].
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     // `std::env::vars` would panic on bytes that are not UTF-8, in whatever variable.
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
@@ -44,18 +44,49 @@ pub fn overrides(environment: impl Iterator<Item = (String, String)>) -> Vec<Str
     names.into_iter().collect()
 }
 
+/// What was read, with everything that there is to say of it.
+pub struct Reading {
+    /// Where there are mistakes, defaults stand in for what is wrong.
+    pub config: Config,
+    /// Every mistake that shows without opening another file, in order.
+    pub mistakes: Mistakes,
+    /// What is allowed and hardly meant.
+    pub warnings: Vec<Mistake>,
+    pub(super) settings: Settings,
+}
+
 /// Reads the configuration: defaults, then the file, then the overrides.
 ///
-/// Errors are all mistakes that were found, each with its line or its variable.
+/// The error is the file itself: missing, or not to be read by this user.
+pub fn read(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Reading, Mistake> {
+    let (text, refused) = match file.map(contents).transpose()? {
+        Some(Ok(text)) => (text, None),
+        Some(Err(mistake)) => (String::new(), Some(mistake)),
+        None => (String::new(), None),
+    };
+    let mut reading = understand(&text, file, environment);
+    if let Some(refused) = refused {
+        reading.mistakes.0.insert(0, refused);
+    }
+    Ok(reading)
+}
+
+/// As [`read()`], for who can use nothing but a configuration without a mistake.
 pub fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, Mistakes> {
-    let text = match file {
-        Some(file) => read(file).map_err(|mistake| Mistakes(vec![mistake]))?,
-        None => String::new(),
-    };
-    parse(&text, file, environment)
+    read(file, environment).map_err(|mistake| Mistakes(vec![mistake]))?.done()
+}
+
+impl Reading {
+    /// The configuration, if it has no mistake.
+    pub fn done(self) -> Result<Config, Mistakes> {
+        if self.mistakes.0.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
 }
 
 impl Default for Config {
@@ -64,12 +95,20 @@ impl Default for Config {
     }
 }
 
-/// As [`load()`], of text that was read already; `file` is where its relative paths begin.
+/// As [`load()`], of a text that was read already; `file` is where its relative paths begin.
 pub fn parse(
     text: &str,
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, Mistakes> {
+    understand(text, file, environment).done()
+}
+
+fn understand(
+    text: &str,
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Reading {
     let mut settings = Settings::of(file);
     let keys = keys();
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -78,7 +117,7 @@ pub fn parse(
     write_overrides(&mut settings, &keys, environment);
     let config = tables::config(&mut settings);
 
-    let mut mistakes = settings.mistakes;
+    let mut mistakes = std::mem::take(&mut settings.mistakes);
     if errors.is_empty() {
         mistakes.append(&mut settings.contradictions);
     } else {
@@ -92,7 +131,8 @@ pub fn parse(
             words: format!("this is not TOML: {}; correct the line", error.message()),
         }));
     }
-    if mistakes.is_empty() { Ok(config) } else { Err(Mistakes::sorted(mistakes)) }
+    let warnings = std::mem::take(&mut settings.warnings);
+    Reading { config, mistakes: Mistakes::sorted(mistakes), warnings, settings }
 }
 
 /// The settings that exist: those that are asked for.
@@ -187,17 +227,21 @@ fn unknown(keys: &[&'static str], wrong: &str) -> String {
     format!("there is no such key; the keys here are {}; correct it or take it away", names.join(", "))
 }
 
-fn read(file: &Path) -> Result<String, Mistake> {
+/// The text of the file, or what is wrong with it as a text; the outer error is that it cannot be read.
+fn contents(file: &Path) -> Result<Result<String, Mistake>, Mistake> {
     let mistake = |line, words| Mistake { file: Some(file.to_owned()), line, key: String::new(), words };
     let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     if bytes.len() > LARGEST_FILE {
-        return Err(mistake(None, "the file is larger than 1 MiB; this cannot be a configuration".into()));
+        return Ok(Err(mistake(
+            None,
+            "the file is larger than 1 MiB; this cannot be a configuration".into(),
+        )));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    Ok(String::from_utf8(bytes).map_err(|error| {
         let (valid, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         mistake(Some(line), "the line is not UTF-8; save the file as UTF-8".into())
-    })
+    }))
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Mistake {

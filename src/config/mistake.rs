@@ -44,7 +44,7 @@ pub struct Mistakes(pub Vec<Mistake>);
 
 impl Mistakes {
     /// Puts the mistakes in the order in which a person goes through them.
-    pub(super) fn sorted(mut mistakes: Vec<Mistake>) -> Self {
+    pub fn sorted(mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by(|a, b| (a.file.is_none(), a.line, &a.key).cmp(&(b.file.is_none(), b.line, &b.key)));
         mistakes.dedup();
         Self(mistakes)

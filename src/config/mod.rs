@@ -1,6 +1,6 @@
 //! Russet's configuration: `russet.toml`, one struct for each table.
 //!
-//! The commands [`find`] the file, [`load()`] it with its overrides and hand the tables to the layers
+//! The commands [`find`] the file, [`read()`] it with its overrides and hand the tables to the layers
 //! above; `russet check` prints [`report()`]. [`EXAMPLE`] is every key with its default and a
 //! sentence. The keys are a contract: INTERFACE section 2.
 //!
@@ -27,7 +27,7 @@ mod tables;
 
 pub use address::{HostPort, Location, Origin};
 pub use appliance::{Appliance, Network, Wifi};
-pub use load::{environment, find, load, overrides, parse};
+pub use load::{Reading, environment, find, load, overrides, parse, read};
 pub use mistake::{Mistake, Mistakes};
 pub use report::report;
 pub use secret::Secret;
@@ -124,7 +124,7 @@ pub struct Apns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrollment {
     pub identity: Identity,
-    /// More than `renew_before_days`, at most `ca_days`.
+    /// At most `ca_days`.
     pub identity_days: u32,
     pub ca_days: u32,
     pub renew_before_days: u32,

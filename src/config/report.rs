@@ -14,8 +14,9 @@ use super::{
 };
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 
-/// The text: where it comes from, then every setting. `overrides` are the names of the variables.
-pub fn report(config: &Config, source: Option<&Path>, overrides: &[String]) -> String {
+/// The text: where it comes from, what is hardly meant, then every setting. `overrides` are the names
+/// of the variables.
+pub fn report(config: &Config, source: Option<&Path>, overrides: &[String], warnings: &[String]) -> String {
     let mut text = match source {
         Some(file) => format!("Read {}.\n", file.display()),
         None => "There is no configuration file; these are the defaults.\n".to_owned(),
@@ -25,6 +26,9 @@ pub fn report(config: &Config, source: Option<&Path>, overrides: &[String]) -> S
     }
     if config.public_url_is_localhost() {
         text.push_str("public_url is this machine's own name: no other device can enroll until server.public_url is set.\n");
+    }
+    for warning in warnings {
+        text.push_str(&format!("Warning: {warning}.\n"));
     }
     let mut table = "";
     for (key, value) in rows(config) {

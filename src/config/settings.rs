@@ -42,6 +42,14 @@ enum Value {
     Other(&'static str),
 }
 
+/// A file that the configuration names, to be looked at by `files`.
+pub(super) struct NamedFile {
+    pub(super) key: &'static str,
+    pub(super) path: PathBuf,
+    /// How a PEM block in it has to end its first line; `None` for a file of another kind.
+    pub(super) label: Option<&'static str>,
+}
+
 /// All settings that were written and not yet read.
 pub(super) struct Settings {
     file: Option<PathBuf>,
@@ -54,6 +62,10 @@ pub(super) struct Settings {
     pub(super) mistakes: Vec<Mistake>,
     /// What is wrong with settings together.
     pub(super) contradictions: Vec<Mistake>,
+    /// What is allowed and hardly meant.
+    pub(super) warnings: Vec<Mistake>,
+    /// The files that will be read, by their setting.
+    pub(super) files: Vec<NamedFile>,
     refused: BTreeSet<String>,
 }
 
@@ -67,6 +79,8 @@ impl Settings {
             known: BTreeMap::new(),
             mistakes: Vec::new(),
             contradictions: Vec::new(),
+            warnings: Vec::new(),
+            files: Vec::new(),
             refused: BTreeSet::new(),
         }
     }
@@ -197,17 +211,31 @@ impl Settings {
         if keys.iter().any(|key| self.refused.contains(*key)) {
             return;
         }
-        let written = keys.iter().find_map(|key| Some((*key, self.known.get(key)?.clone()?)));
-        let mistake = match written {
-            Some((key, place)) => self.mistake_at(key, &place, words.into()),
-            None => Mistake {
-                file: self.file.clone(),
-                line: None,
-                key: keys.first().copied().unwrap_or_default().to_owned(),
-                words: words.into(),
-            },
-        };
+        let mistake = self.told_at(keys, words.into());
         self.contradictions.push(mistake);
+    }
+
+    /// Notes what is allowed and hardly meant, at the first of `keys` that was written.
+    pub(super) fn warning(&mut self, keys: &[&'static str], words: impl Into<String>) {
+        let warning = self.told_at(keys, words.into());
+        self.warnings.push(warning);
+    }
+
+    /// Notes that this file will be read.
+    pub(super) fn file(&mut self, key: &'static str, path: Option<&Path>, label: Option<&'static str>) {
+        self.files.extend(path.map(|path| NamedFile { key, path: path.to_owned(), label }));
+    }
+
+    /// Something to say of settings, at the first of them that was written.
+    pub(super) fn told_at(&self, keys: &[&'static str], words: String) -> Mistake {
+        let written = keys.iter().find_map(|key| Some((*key, self.known.get(key)?.clone()?)));
+        match written {
+            Some((key, place)) => self.mistake_at(key, &place, words),
+            None => {
+                let key = keys.first().copied().unwrap_or_default().to_owned();
+                Mistake { file: self.file.clone(), line: None, key, words }
+            }
+        }
     }
 
     /// Notes a mistake at a place.

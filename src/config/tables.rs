@@ -6,11 +6,13 @@
 //! **Invariant:** every setting is read exactly once here (or in `appliance`), whatever the others
 //! say; so the keys read are the keys that exist.
 
+use std::path::PathBuf;
+
 use super::address::{HostPort, Location, Origin, host, mail, socket, url};
 use super::settings::Settings;
 use super::{
     Acme, Admin, Apns, Backup, Challenge, Config, Enrollment, Identity, Level, Log, LogFormat, Mail,
-    Organization, Proxy, Retention, Secret, Server, Tls, TlsMode, Updates, Webhook, appliance, check,
+    Organization, Proxy, Retention, Secret, Server, Tls, TlsMode, Updates, Webhook, appliance, check, files,
 };
 use crate::clock::DAY;
 
@@ -23,7 +25,7 @@ pub(super) fn config(settings: &mut Settings) -> Config {
         organization: organization(settings),
         apns: Apns {
             server: settings.text("apns.server", Origin::new("api.push.apple.com", 443), Origin::parse),
-            trust: settings.path("apns.trust"),
+            trust: roots(settings, "apns.trust"),
         },
         enrollment: enrollment(settings),
         proxy: proxy(settings),
@@ -41,6 +43,13 @@ pub(super) fn config(settings: &mut Settings) -> Config {
         appliance: appliance::table(settings),
         log: log(settings),
     }
+}
+
+/// A PEM file with certificates to trust.
+fn roots(settings: &mut Settings, key: &'static str) -> Option<PathBuf> {
+    let path = settings.path(key);
+    settings.file(key, path.as_deref(), Some(files::CERTIFICATE));
+    path
 }
 
 fn server(settings: &mut Settings) -> Server {
@@ -87,8 +96,12 @@ fn tls(settings: &mut Settings) -> Tls {
                 ],
             )
         }),
-        trust: settings.path("tls.acme.trust"),
+        trust: roots(settings, "tls.acme.trust"),
     };
+    if mode == "files" {
+        settings.file("tls.certificate", certificate.as_deref(), Some(files::CERTIFICATE));
+        settings.file("tls.private_key", private_key.as_deref(), Some(files::PRIVATE_KEY));
+    }
     let mode = match (mode, certificate, private_key) {
         ("files", Some(certificate), Some(private_key)) => TlsMode::Files { certificate, private_key },
         ("files", certificate, private_key) => {
@@ -142,10 +155,11 @@ fn enrollment(settings: &mut Settings) -> Enrollment {
             format!("identities of {identity_days} days would outlive their authority of {ca_days}; make identity_days smaller or ca_days larger"),
         );
     }
+    // Allowed, because it is the way to see a renewal happen.
     if renew_before_days >= identity_days {
-        settings.contradiction(
+        settings.warning(
             &["enrollment.renew_before_days", "enrollment.identity_days"],
-            format!("an identity of {identity_days} days that is due {renew_before_days} days before it expires would be renewed for ever; make renew_before_days smaller"),
+            format!("an identity of {identity_days} days that is due {renew_before_days} days before it expires is renewed again and again; make renew_before_days smaller, unless this is a test"),
         );
     }
     let missing = [(2, 1), (128, 64)]
@@ -206,10 +220,13 @@ fn mail_table(settings: &mut Settings) -> Mail {
 fn updates(settings: &mut Settings) -> Updates {
     let apple = Location::Url(check::APPLE_CATALOGUE.to_owned());
     let catalogue = settings.location("updates.catalogue", Some(apple.clone()), |text| url(text, &["https"]));
+    if let Some(Location::Path(path)) = &catalogue {
+        settings.file("updates.catalogue", Some(path), None);
+    }
     Updates {
         // Written and empty means the default: there is no policy without a catalogue.
         catalogue: catalogue.unwrap_or(apple),
-        catalogue_trust: settings.path("updates.catalogue_trust"),
+        catalogue_trust: roots(settings, "updates.catalogue_trust"),
         // Bundles are signed, so that plain HTTP takes nothing from them.
         source: settings.location("updates.source", None, |text| url(text, &["https", "http"])),
     }

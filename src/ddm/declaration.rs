@@ -271,7 +271,7 @@ fn resolve(conn: &Connection, reference: &Reference) -> Result<Option<String>> {
         Wants::Configuration if target.kind != Kind::Configuration => {
             return refused(format!("{name} is not a configuration but {}.", target.declaration_type));
         }
-        Wants::Asset(types) if !types.iter().any(|wanted| *wanted == target.declaration_type) => {
+        Wants::Asset(types) if !types.contains(&target.declaration_type) => {
             return refused(format!(
                 "{name} is {}; here it must be {}.",
                 target.declaration_type,

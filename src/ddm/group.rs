@@ -7,7 +7,8 @@
 //! **Invariant:** a rule or predicate that is kept was read; a declaration that a group has exists.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Map, Value as Json, json};
+use serde_json::json;
+use std::collections::BTreeSet;
 
 use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
@@ -324,13 +325,18 @@ fn changed(tx: &Tx<'_>, changed: bool, edit: Edit<'_>) -> Result<bool> {
     Ok(changed)
 }
 
-/// A channel is in this group by hand and in no other: it starts anew, or is gone.
-pub fn join_only(tx: &Tx<'_>, enrollment_id: &str, name: Option<&str>) -> Result<()> {
-    tx.prepare_cached("DELETE FROM group_members WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
-    if let Some(name) = name.filter(|name| *name != DEFAULT) {
+/// Puts a channel into the group of the link that it came with, which is made if there is none.
+pub fn join(tx: &Tx<'_>, enrollment_id: &str, name: &str) -> Result<()> {
+    if name != DEFAULT {
         ensure(tx, name)?;
         insert_member(tx, name, enrollment_id)?;
     }
+    Ok(())
+}
+
+/// Takes a channel from all groups in which it was by hand: it starts anew, or is gone.
+pub fn leave_all(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM group_members WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
     Ok(())
 }
 
@@ -393,36 +399,15 @@ pub fn groups_of(conn: &Connection, subject: &Subject) -> Result<Vec<String>> {
 }
 
 /// Whether any group's rule reads one of these status items.
-pub fn any_rule_reads<'p>(
-    conn: &Connection,
-    paths: impl Iterator<Item = &'p String> + Clone,
-) -> Result<bool> {
+pub fn any_rule_reads(conn: &Connection, paths: &BTreeSet<String>) -> Result<bool> {
     let mut statement = conn.prepare_cached("SELECT rule FROM groups WHERE rule LIKE '%@status%'")?;
     let rules = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     Ok(rules.iter().filter_map(|rule| parse(rule, Dialect::Rule).ok()).any(|rule| {
         let items = rule.status_items();
-        paths.clone().any(|path| items.iter().any(|item| leads_into(item, path) || leads_into(path, item)))
+        paths.iter().any(|path| items.iter().any(|item| leads_into(item, path) || leads_into(path, item)))
     }))
 }
 
 fn leads_into(longer: &str, shorter: &str) -> bool {
     longer.strip_prefix(shorter).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// As the API shows a group, but for its members by rule.
-pub fn to_json(group: &Group) -> Map<String, Json> {
-    let shown = json!({
-        "name": group.name,
-        "description": group.description,
-        "order": group.order,
-        "rule": group.rule,
-        "predicate": group.predicate,
-        "members": group.members,
-        "declarations": group.declarations,
-        "tags": group.tags,
-    });
-    match shown {
-        Json::Object(shown) => shown,
-        _ => Map::new(),
-    }
 }

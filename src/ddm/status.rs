@@ -105,8 +105,8 @@ pub fn value(conn: &Connection, enrollment_id: &str, name: &str) -> Result<Optio
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     for end in ends.collect::<Vec<_>>().into_iter().rev() {
         if let Some(value) = item::value(conn, enrollment_id, &name[..end])? {
-            let inside = name[end..].split('.').filter(|part| !part.is_empty());
-            let found = inside.fold(Some(&value), |value, part| value?.get(part));
+            let mut inside = name[end..].split('.').filter(|part| !part.is_empty());
+            let found = inside.try_fold(&value, |value, part| value.get(part));
             return Ok(Some(found.cloned().unwrap_or(Json::Null)));
         }
     }

@@ -185,7 +185,8 @@ async fn members_come_by_hand_by_rule_and_by_default() {
         assert_eq!(group::groups_of(tx, &phone("B"))?, ["rule", "tag"]);
         let user = Subject { device_id: "A".into(), channel: Scope::User, ..phone("A:U") };
         assert_eq!(group::groups_of(tx, &user)?, ["hand", "rule", "tag"]);
-        group::join_only(tx, "A", Some("fresh"))?;
+        group::leave_all(tx, "A")?;
+        group::join(tx, "A", "fresh")?;
         assert_eq!(group::groups_of(tx, &phone("A"))?, ["fresh", "rule", "tag"]);
         super::status::take(tx, "A", br#"{"StatusItems": {"passcode": {"is-present": true}}}"#)?;
         assert_eq!(group::groups_of(tx, &phone("A"))?, ["fresh", "rule", "tag", "unknown"]);

@@ -21,6 +21,10 @@ pub const DEFAULT_LIFE: Seconds = 7 * DAY;
 pub const REENROLL_LIFE: Seconds = DAY;
 /// The longest that any link may work.
 const LONGEST_LIFE: Seconds = 366 * DAY;
+/// How many enrollments that were begun and not finished are remembered for each device that may enroll.
+const UNFINISHED: u32 = 10;
+/// However many uses there are: what is kept is looked through at each Authenticate.
+const MOST_UNFINISHED: u32 = 1000;
 /// The most devices that one link may enroll.
 const MOST_USES: u32 = 100_000;
 
@@ -71,6 +75,16 @@ impl Spent {
 }
 
 impl Invitation {
+    /// What it is called where the code must not stand: it tells one link from another without being one.
+    pub fn name(&self) -> String {
+        name(&self.code)
+    }
+
+    /// How many profiles that nobody installed, and how many devices that never finished, are kept of it.
+    pub fn most_unfinished(&self) -> u32 {
+        (UNFINISHED + UNFINISHED * self.uses).min(MOST_UNFINISHED)
+    }
+
     /// Whether another device may still enroll with it.
     pub fn spent(&self, now: Seconds) -> Option<Spent> {
         if self.revoked_at.is_some() {
@@ -83,6 +97,11 @@ impl Invitation {
             None
         }
     }
+}
+
+/// As [`Invitation::name`].
+pub fn name(code: &str) -> String {
+    format!("invitation {}", id::hex(&id::sha256(code.as_bytes())[..4]))
 }
 
 /// Makes an invitation.

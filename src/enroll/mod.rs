@@ -14,10 +14,11 @@ pub mod page;
 pub mod profile;
 pub mod scep;
 pub mod session;
+mod workshop;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 
 use crate::apns::certificate as push_certificate;
@@ -31,12 +32,10 @@ use crate::pki::key::PrivateKey;
 use crate::storage::Store;
 use invitation::Invitation;
 use session::{Origin, Parameters};
+use workshop::Workshop;
 
 /// The largest body that a device which is not enrolled may send: SCEP and MachineInfo.
 pub const BODY_LIMIT: usize = scep::BODY_LIMIT;
-
-/// How many profiles that nobody installed are remembered for each device that may enroll.
-const PROFILES: u32 = 10;
 
 /// What enrollment needs of the configuration.
 #[derive(Clone, Debug)]
@@ -70,6 +69,15 @@ pub struct Enroll {
     pub settings: Arc<Settings>,
     signer: Arc<ArcSwap<Signer>>,
     authority: Arc<ArcSwap<Option<Authority>>>,
+    kept: Arc<Kept>,
+}
+
+/// What is worked out once and used by every request.
+#[derive(Default)]
+struct Kept {
+    workshop: Workshop,
+    ca: ArcSwapOption<scep::Ca>,
+    trust: ArcSwapOption<page::Trust>,
 }
 
 impl Enroll {
@@ -80,7 +88,7 @@ impl Enroll {
         signer: Arc<ArcSwap<Signer>>,
         authority: Arc<ArcSwap<Option<Authority>>>,
     ) -> Self {
-        Self { store: store.clone(), settings: Arc::new(settings), signer, authority }
+        Self { store: store.clone(), settings: Arc::new(settings), signer, authority, kept: Arc::default() }
     }
 
     /// The routes that a person's browser and a device that is not enrolled yet open.
@@ -162,7 +170,7 @@ impl Enroll {
         let (session, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
         let signed = self.signed_profile(&parameters, &session, &challenge).await?;
         let (code, expires_at) = (invitation.code.clone(), invitation.expires_at);
-        let kept = PROFILES + PROFILES * invitation.uses;
+        let kept = invitation.most_unfinished();
         self.store
             .write("enroll.session", move |tx| {
                 session::keep_newest(tx, &code, kept)?;
@@ -191,25 +199,19 @@ impl Enroll {
     /// Builds and signs a profile, away from the threads that serve requests.
     ///
     /// # Errors
-    /// `Internal` when the signer's key does not sign.
+    /// `Busy` when too many wait for a signature; `Internal` when the signer's key does not sign.
     pub async fn signed_profile(
         &self,
         parameters: &Parameters,
         session: &str,
         challenge: &str,
     ) -> Result<Vec<u8>> {
+        let turn = self.kept.workshop.enter()?;
         let signer = self.signer.load_full();
         let anchor = signer.anchor.as_deref();
         let unsigned = profile::build(parameters, session, challenge, anchor.as_slice());
         let now = self.store.clock().now();
-        tokio::task::spawn_blocking(move || sign(&signer, &unsigned, now))
-            .await
-            .map_err(|source| Error::caused("signing a profile did not finish", source))?
-    }
-
-    /// Signs what is not an enrollment profile: the trust profile.
-    pub(crate) fn sign(&self, unsigned: &[u8]) -> Result<Vec<u8>> {
-        sign(&self.signer.load(), unsigned, self.store.clock().now())
+        turn.work(move || sign(&signer, &unsigned, now)).await
     }
 
     /// When an identity issued now ends.

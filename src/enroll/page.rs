@@ -20,7 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
@@ -35,7 +35,7 @@ use super::{Enroll, profile};
 use refusal::{Refusal, Refused};
 use visitor::Visitor;
 
-pub(super) use trust::routes as trust_routes;
+pub(super) use trust::{Trust, routes as trust_routes};
 
 /// Markup and one stylesheet of our own: nothing runs, nothing is sent anywhere, nobody frames it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
@@ -106,8 +106,15 @@ fn open(enroll: &Enroll, guesses: &Guesses, visitor: &Visitor, code: Code) -> Re
     let code = code.map(|Path(code)| code).unwrap_or_default();
     let found = enroll.store.peek(|conn| invitation::find(conn, &code)).map_err(Refusal::from)?;
     let Some(invitation) = found else {
-        let guessing = guesses.miss(visitor.address, "enrollment links", clock.now());
-        return Err(if guessing { Refusal::Guessing } else { Refusal::Unknown });
+        if guesses.miss(visitor.address, "enrollment links", clock.now()) {
+            return Err(Refusal::Guessing);
+        }
+        // Before the first push certificate no link can be made, so whoever opens a page then is to read
+        // what is missing; nobody learns from it whether a code exists.
+        return Err(match enroll.obstacle().map_err(Refusal::from)? {
+            Some(words) => Refusal::NotReady(words),
+            None => Refusal::Unknown,
+        });
     };
     // With a wrong clock nobody knows what has expired, and the obstacle says so.
     if clock.is_sane()
@@ -159,14 +166,14 @@ fn html(page: String) -> Response {
 }
 
 /// A signed profile, offered under a name that any browser and disk can keep.
-fn mobileconfig(signed: Vec<u8>, name: &str) -> Response {
+fn mobileconfig(signed: impl Into<Body>, name: &str) -> Response {
     let disposition = format!("attachment; filename=\"{name}.mobileconfig\"");
     (
         [
             (header::CONTENT_TYPE, profile::CONTENT_TYPE.to_owned()),
             (header::CONTENT_DISPOSITION, disposition),
         ],
-        signed,
+        signed.into(),
     )
         .into_response()
 }

@@ -4,7 +4,10 @@
 //! A PKCSReq needs the challenge of an enrollment session, a RenewalReq the signature of an identity
 //! in use. What the certificate says comes from the session, never from the request.
 //!
-//! **Invariant:** of all certificates issued for one challenge, at most one is ever usable.
+//! **Invariant:** of all certificates issued for one challenge, at most one is ever usable, and the
+//! CA's key is used in the `workshop` alone, for refusals too.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,6 +21,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::percent_decode;
 
 use super::session::{self, Origin, Session};
+use super::workshop::Turn;
 use super::{Enroll, invitation::Spent};
 use crate::clock::{DAY, Seconds};
 use crate::error::{Error, Result};
@@ -121,6 +125,9 @@ async fn operation(enroll: Enroll, body: Bytes) -> Response {
         Ok(reply) => plain("application/x-pki-message", reply),
         Err(Error::Invalid { words, .. }) => (StatusCode::BAD_REQUEST, words).into_response(),
         Err(Error::Conflict { words, .. }) => (StatusCode::SERVICE_UNAVAILABLE, words).into_response(),
+        Err(busy @ Error::Busy) => {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "10")], busy.to_string()).into_response()
+        }
         Err(error) => {
             tracing::error!(error = error.chain(), "a SCEP request failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -128,15 +135,26 @@ async fn operation(enroll: Enroll, body: Bytes) -> Response {
     }
 }
 
-/// What the CA works with: its certificate and key as SCEP needs them.
-struct Ca {
+/// What the CA works with: its certificate and key as SCEP needs them, read once.
+pub(super) struct Ca {
     authority: Authority,
     certificate: Certificate,
     key: PrivateKey,
 }
 
 impl Ca {
-    fn of(authority: Authority) -> Result<Self> {
+    fn of(enroll: &Enroll) -> Result<Arc<Self>> {
+        let authority = enroll.issuing_authority()?;
+        let kept = enroll.kept.ca.load_full();
+        if let Some(kept) = kept.filter(|ca| ca.authority.certificate_der() == authority.certificate_der()) {
+            return Ok(kept);
+        }
+        let read = Arc::new(Self::read(authority)?);
+        enroll.kept.ca.store(Some(read.clone()));
+        Ok(read)
+    }
+
+    fn read(authority: Authority) -> Result<Self> {
         let damaged = |source| Error::caused("the enrollment CA's key cannot be read", source);
         let certificate = Certificate::from_der(authority.certificate_der())
             .map_err(|source| Error::caused("the enrollment CA's certificate cannot be read", source))?;
@@ -149,48 +167,41 @@ impl Ca {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|source| Error::caused("a SCEP request did not finish", source))?
-}
-
 async fn answer(enroll: &Enroll, body: Bytes) -> Result<Vec<u8>> {
-    let authority = enroll.issuing_authority()?;
-    let (ca, opened) = blocking(move || {
-        let ca = Ca::of(authority)?;
+    let turn = enroll.kept.workshop.enter()?;
+    let ca = Ca::of(enroll)?;
+    let opener = ca.clone();
+    let opened = turn.work(move || {
         let message = Message::parse(&body)
             .map_err(|error| Error::invalid(format!("this is not a SCEP message: {error}")))?;
         let transaction = message.transaction.clone();
-        let opened = message.open(&ca.certificate, &ca.key).map_err(|refusal| (transaction, refusal));
-        Ok((ca, opened))
-    })
-    .await?;
+        Ok(message.open(&opener.certificate, &opener.key).map_err(|refusal| (transaction, refusal)))
+    });
+    let opened = opened.await?;
     let now = enroll.store.clock().now();
-    let request = match opened {
-        Ok(request) => request,
+    let (transaction, info) = match opened {
+        Ok(request) => match issue(enroll, &turn, &ca.authority, &request).await {
+            Ok(issued) => {
+                let reply = move || {
+                    made(message::success(&request, &issued, &[ca.certificate.der()], ca.signer(), now))
+                };
+                return turn.work(reply).await;
+            }
+            Err(Denied::Failed(error)) => return Err(error),
+            Err(Denied::Policy(info, words)) => {
+                tracing::info!(refused = words, "a SCEP request was refused");
+                (request.transaction, info)
+            }
+        },
         Err((transaction, refusal)) => {
             tracing::info!(refused = %refusal, "a SCEP request was refused");
-            return failed(message::failure(&transaction, refusal.fail_info(), ca.signer(), now));
+            (transaction, refusal.fail_info())
         }
     };
-    let transaction = request.transaction.clone();
-    match issue(enroll, &ca.authority, &request).await {
-        Ok(issued) => {
-            let reply = blocking(move || {
-                failed(message::success(&request, &issued, &[ca.certificate.der()], ca.signer(), now))
-            });
-            reply.await
-        }
-        Err(Denied::Policy(info, words)) => {
-            tracing::info!(refused = words, "a SCEP request was refused");
-            failed(message::failure(&transaction, info, ca.signer(), now))
-        }
-        Err(Denied::Failed(error)) => Err(error),
-    }
+    turn.work(move || made(message::failure(&transaction, info, ca.signer(), now))).await
 }
 
-fn failed(reply: Result<Vec<u8>, cms::CmsError>) -> Result<Vec<u8>> {
+fn made(reply: Result<Vec<u8>, cms::CmsError>) -> Result<Vec<u8>> {
     reply.map_err(|source| Error::caused("a SCEP answer could not be made", source))
 }
 
@@ -217,7 +228,12 @@ enum Right {
     Renewal { signer: Fingerprint, enrollment_id: String, session: Box<Session> },
 }
 
-async fn issue(enroll: &Enroll, authority: &Authority, request: &Request) -> Result<Vec<u8>, Denied> {
+async fn issue(
+    enroll: &Enroll,
+    turn: &Turn<'_>,
+    authority: &Authority,
+    request: &Request,
+) -> Result<Vec<u8>, Denied> {
     let now = enroll.store.clock().now();
     let right = enroll.store.peek(|conn| Ok(right(conn, request, now)))??;
     let public_key = id::sha256(request.csr.spki());
@@ -227,10 +243,9 @@ async fn issue(enroll: &Enroll, authority: &Authority, request: &Request) -> Res
     };
     let same = enroll.store.peek(|conn| match &right {
         Right::Challenge(session) => identity::issued_for(conn, &session.id, &public_key),
-        Right::Renewal { enrollment_id, .. } if request.signer.spki() != request.csr.spki() => {
-            Ok(identity::renewed_for(conn, enrollment_id, &public_key)?.0)
+        Right::Renewal { signer, enrollment_id, .. } => {
+            identity::renewed_for(conn, enrollment_id, &public_key, signer, now)
         }
-        Right::Renewal { .. } => Ok(None),
     })?;
     if let Some(same) = same {
         return Ok(same);
@@ -244,12 +259,12 @@ async fn issue(enroll: &Enroll, authority: &Authority, request: &Request) -> Res
     let not_after = enroll.identity_end();
     let (issuer, spki, subject) = (authority.clone(), request.csr.spki().to_vec(), session_id.clone());
     let organization = session.parameters.organization.clone();
-    let certificate = blocking(move || {
+    let issued = turn.work(move || {
         let subject =
             Subject { common_name: &subject, organization: &organization, organizational_unit: None };
         issuer.issue(&spki, subject, not_before, not_after, now)
-    })
-    .await?;
+    });
+    let certificate = issued.await?;
     let parsed = Certificate::from_der(&certificate)
         .map_err(|source| Error::caused("an issued certificate cannot be read", source))?;
     let (serial_number, not_after) = (parsed.serial_hex(), parsed.not_after());
@@ -267,8 +282,7 @@ async fn issue(enroll: &Enroll, authority: &Authority, request: &Request) -> Res
             match right {
                 Right::Challenge(session) => for_challenge(tx, &session, &issued, &public_key),
                 Right::Renewal { signer, enrollment_id, session } => {
-                    renew(tx, &signer, &enrollment_id, &session, &issued)?;
-                    Ok(certificate.clone())
+                    renew(tx, &signer, &enrollment_id, &session, &issued)
                 }
             }
         })
@@ -335,7 +349,7 @@ fn for_challenge(
     if session.enrollment_id.is_some() {
         return Err(Error::invalid("the challenge was used by another key, and its device has enrolled"));
     }
-    identity::kill_unused(tx, &session.id)?;
+    identity::remove_unused(tx, &session.id)?;
     identity::insert(tx, issued)?;
     Ok(issued.certificate.to_vec())
 }
@@ -348,12 +362,16 @@ fn renew(
     enrollment_id: &str,
     session: &Session,
     issued: &identity::Issued<'_>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     // While the certificate was made, the device may have left or begun anew with another identity.
     if !identity::find(tx, signer)?.is_some_and(|signer| signer.state == State::Pinned) {
         return Err(Error::invalid("the certificate to be renewed has ended meanwhile"));
     }
-    if identity::renewed_for(tx, enrollment_id, issued.public_key)?.1 >= MOST_IN_USE {
+    // Two requests may have raced to here.
+    if let Some(same) = identity::renewed_for(tx, enrollment_id, issued.public_key, signer, tx.now())? {
+        return Ok(same);
+    }
+    if identity::count_in_use(tx, enrollment_id, tx.now())? >= MOST_IN_USE {
         return Err(Error::invalid("this device has enough identities; it has to use one of them first"));
     }
     let origin = Origin::Renewal(enrollment_id.to_owned());
@@ -361,7 +379,8 @@ fn renew(
     session::open_as(tx, issued.session_id, &nobody_knows, &origin, &session.parameters, tx.now())?;
     session::bind(tx, issued.session_id, enrollment_id)?;
     let fingerprint = identity::insert(tx, issued)?;
-    identity::pin(tx, &fingerprint, enrollment_id)
+    identity::pin(tx, &fingerprint, enrollment_id)?;
+    Ok(issued.certificate.to_vec())
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use crate::storage::Tx;
 
 /// How long the challenge of a renewal holds: the device may be in a drawer for the holidays.
 const RENEWAL_LIFE: Seconds = 30 * DAY;
+/// How long a device that has got its certificate may take to say Authenticate, at most so many of a link.
+const ABOUT_TO_ENROLL: Seconds = 10 * MINUTE;
+const MOST_ABOUT_TO_ENROLL: u32 = 1000;
 /// How long after a renewal was sent and answered without effect the next is sent.
 const RETRY: Seconds = 4 * HOUR;
 
@@ -82,18 +85,6 @@ impl Session {
     }
 }
 
-/// Opens a session; answers its id and the challenge, which is stored as a hash only.
-pub fn open(
-    tx: &Tx<'_>,
-    origin: &Origin,
-    parameters: &Parameters,
-    expires_at: Seconds,
-) -> Result<(String, String)> {
-    let (session, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
-    open_as(tx, &session, &challenge, origin, parameters, expires_at)?;
-    Ok((session, challenge))
-}
-
 /// Opens a session whose id and challenge are chosen already: its profile was signed beforehand.
 pub fn open_as(
     tx: &Tx<'_>,
@@ -125,17 +116,44 @@ pub fn open_as(
     Ok(())
 }
 
-/// Profiles that nobody installed: of each invitation only the newest are kept, so that whoever holds
-/// a link cannot fill the disk by fetching its profile.
+/// Profiles that nobody installed: of each invitation only the newest are kept, with or without a
+/// certificate, so that whoever holds a link cannot fill the disk with it. A device that has just got its
+/// certificate is about to use it, and is given a while unless very many say so.
 pub fn keep_newest(tx: &Tx<'_>, invitation: &str, count: u32) -> Result<()> {
-    tx.prepare_cached(
-        "DELETE FROM sessions WHERE id IN (
-             SELECT id FROM sessions
-             WHERE invitation = ?1 AND enrollment_id IS NULL
-               AND NOT EXISTS (SELECT 1 FROM identities WHERE identities.session_id = sessions.id)
-             ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET ?2)",
-    )?
-    .execute(params![invitation, count])?;
+    let mut statement = tx.prepare_cached(
+        "SELECT id FROM (SELECT id, rowid AS number FROM sessions
+                         WHERE invitation = ?1 AND counted = 0 AND enrollment_id IS NULL
+                         ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET ?2)
+         WHERE ?3 IS NULL
+            OR NOT EXISTS (SELECT 1 FROM identities WHERE identities.session_id = id AND issued_at > ?3)",
+    )?;
+    for (kept, since) in [(count, Some(tx.now() - ABOUT_TO_ENROLL)), (count.max(MOST_ABOUT_TO_ENROLL), None)]
+    {
+        let old: Vec<String> = statement
+            .query_map(params![invitation, kept, since], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        old.iter().try_for_each(|session| remove(tx, session))?;
+    }
+    Ok(())
+}
+
+/// Sessions of an invitation whose devices said Authenticate and never TokenUpdate, but for the newest
+/// `count`, with those devices: each costs whoever holds a link nothing.
+pub fn unfinished(conn: &Connection, invitation: &str, count: u32) -> Result<Vec<(String, String)>> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT id, enrollment_id FROM sessions
+             WHERE invitation = ?1 AND counted = 0 AND enrollment_id IS NOT NULL
+             ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET ?2",
+        )?
+        .query_map(params![invitation, count], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Removes a session that came to nothing, and what was issued for it.
+pub fn remove(tx: &Tx<'_>, session: &str) -> Result<()> {
+    identity::remove_of(tx, session)?;
+    tx.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([session])?;
     Ok(())
 }
 
@@ -210,18 +228,25 @@ pub fn end_identities(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
         )?
         .query_map([enrollment_id], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    unused.iter().try_for_each(|session| identity::kill_unused(tx, session))?;
+    unused.iter().try_for_each(|session| identity::remove_unused(tx, session))?;
     identity::kill_all_of(tx, enrollment_id)
 }
 
-/// Removes sessions that ended a month ago without a certificate: profiles that nobody installed.
-pub fn thin(tx: &Tx<'_>) -> Result<()> {
-    tx.prepare_cached(
-        "DELETE FROM sessions WHERE expires_at < ?1 AND enrollment_id IS NULL
-           AND NOT EXISTS (SELECT 1 FROM identities WHERE identities.session_id = sessions.id)",
-    )?
-    .execute([tx.now() - 30 * DAY])?;
-    Ok(())
+/// Removes identities and sessions that ended a month ago, at most `limit` of each; answers how many.
+/// A session that a device enrolled with stays: its renewals repeat what it says.
+pub fn thin(tx: &Tx<'_>, limit: u32) -> Result<usize> {
+    let before = tx.now() - 30 * DAY;
+    let identities = identity::thin(tx, before, limit)?;
+    let sessions = tx
+        .prepare_cached(
+            "DELETE FROM sessions WHERE id IN (
+                 SELECT id FROM sessions
+                 WHERE expires_at < ?1 AND counted = 0
+                   AND NOT EXISTS (SELECT 1 FROM identities WHERE identities.session_id = sessions.id)
+                 LIMIT ?2)",
+        )?
+        .execute(params![before, limit])?;
+    Ok(identities + sessions)
 }
 
 /// The newest renewal of a device.

@@ -14,7 +14,7 @@ use super::begin::{self, facts};
 use super::enrollment::{self, Enrollment, Facts, State};
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller, claim, event, sync};
+use super::{Mdm, caller::Caller, claim, event, sync, unfinished};
 use crate::enroll::invitation::Invitation;
 use crate::enroll::session::{self, Session};
 use crate::error::{Error, Result};
@@ -93,10 +93,11 @@ fn authenticate(
                 }
                 session::Origin::Invitation(_) => {
                     let invitation = usable_invitation(tx, &session, &facts)?;
+                    unfinished::make_room(tx, &invitation)?;
                     if let Some(live) = known.as_ref().filter(|known| is_live(known)) {
                         if !may_replace(live, &invitation) {
                             session::bind(tx, &session.id, device)?;
-                            return claim::open(tx, device, identity, body);
+                            return claim::open(tx, device, identity, body, &facts);
                         }
                         // Whoever ends a live enrollment uses the link up at once: its TokenUpdate may
                         // never come, and a link ends no more devices than it was made for. One that
@@ -104,6 +105,10 @@ fn authenticate(
                         if invitation.serial_number.is_none() {
                             session::count_use(tx, &session)?;
                         }
+                    }
+                    // A link that anybody may hold does not lead into the groups of whoever had this UDID.
+                    if !known.as_ref().is_some_and(|known| may_replace(known, &invitation)) {
+                        enrollment::leave_groups(tx, device)?;
                     }
                     begin::begin(tx, ids, &session, Some(&invitation), &identity.fingerprint, message)?;
                     enrollment::keep_message(tx, device, "Authenticate", body)
@@ -128,14 +133,16 @@ fn usable_invitation(tx: &Tx<'_>, session: &Session, facts: &Facts<'_>) -> Resul
     }
 }
 
-/// Whether the enrollment is in use, so that nobody may take its place without proof.
+/// Whether the enrollment is in use, so that nobody may take its place without proof. One that is
+/// `pending` is not: a device whose profile did not install tries again with another at once, and
+/// nothing tells it from somebody who knows its UDID; that one could as well have come first.
 fn is_live(known: &Enrollment) -> bool {
     known.state == State::Enrolled && known.erased_at.is_none()
 }
 
 /// The proofs that stand in an invitation: made for this serial number, or for re-enrollment.
-fn may_replace(live: &Enrollment, invitation: &Invitation) -> bool {
-    let same_serial = invitation.serial_number.is_some() && invitation.serial_number == live.serial_number;
+fn may_replace(known: &Enrollment, invitation: &Invitation) -> bool {
+    let same_serial = invitation.serial_number.is_some() && invitation.serial_number == known.serial_number;
     invitation.reenroll || same_serial
 }
 

@@ -10,7 +10,7 @@ use plist::Dictionary;
 
 use super::enrollment::{self, Facts};
 use super::ids::Ids;
-use super::{escrow, event, queue, wake};
+use super::{contact, escrow, event, queue, wake};
 use crate::ddm;
 use crate::enroll::invitation::Invitation;
 use crate::enroll::session::{self, Session};
@@ -34,13 +34,17 @@ pub(super) fn begin(
     escrow::retire(tx, device, escrow::Kind::UnlockToken)?;
     escrow::retire(tx, device, escrow::Kind::BootstrapToken)?;
     ddm::forget(tx, device)?;
+    enrollment::forget_messages(tx, device)?;
     for user in enrollment::forget_users(tx, device)? {
         ddm::forget(tx, &user)?;
-        ddm::group::join_only(tx, &user, None)?;
+        ddm::group::leave_all(tx, &user)?;
+        contact::forget(tx, &user)?;
+        enrollment::forget_messages(tx, &user)?;
     }
-    // It may belong to somebody else now: only the link that it came with says where it belongs.
     let group = invitation.and_then(|invitation| invitation.group.as_deref());
-    ddm::group::join_only(tx, device, group)?;
+    if let Some(group) = group {
+        ddm::group::join(tx, device, group)?;
+    }
     session::end_identities(tx, device)?;
     enrollment::begin(tx, ids, &session.id, &facts(message)?)?;
     identity::pin(tx, fingerprint, device)?;

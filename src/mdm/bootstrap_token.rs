@@ -7,8 +7,9 @@ use plist::{Dictionary, Value};
 
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller, escrow};
+use super::{Mdm, caller::Caller, claim, escrow};
 use crate::error::Error;
+use crate::pki::identity::{self, State};
 use crate::plist;
 
 const LONGEST: usize = 64 * 1024;
@@ -26,6 +27,9 @@ pub(super) async fn set(
     let (seal, fingerprint) = (mdm.seal.clone(), caller.identity.fingerprint);
     mdm.store
         .write("set_bootstrap_token", move |tx| {
+            if identity::find(tx, &fingerprint)?.is_some_and(|now| now.state == State::Claim) {
+                return claim::keep_bootstrap_token(tx, &seal, &fingerprint, &token);
+            }
             super::still_speaks(tx, &fingerprint)?;
             let kind = escrow::Kind::BootstrapToken;
             // Missing or empty means that the device has none any more.

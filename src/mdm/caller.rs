@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
+use rusqlite::Connection;
 
 use super::Mdm;
 use super::reply::Refusal;
@@ -55,22 +56,29 @@ impl Proxy {
 ///
 /// # Errors
 /// `Refusal::Bad` with one clear reason; never anything that could end management.
-pub fn prove(mdm: &Mdm, peer: &Peer, headers: &HeaderMap, body: &[u8]) -> Result<Caller, Refusal> {
+pub fn prove(
+    mdm: &Mdm,
+    conn: &Connection,
+    peer: &Peer,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Caller, Refusal> {
     let signed = match single(headers, "mdm-signature")? {
-        Some(header) => Some(signature(mdm, header, body)?),
+        Some(header) => Some(signature(mdm, conn, header, body)?),
         None => None,
     };
-    let presented = match peer.client_certificate() {
-        Some(certificate) => Some(certificate::fingerprint(certificate)),
-        None => proxied(mdm, peer, headers)?,
+    let presented = match mdm.proxy.header.as_deref().filter(|_| mdm.proxy.trusts(peer.address())) {
+        // What stands in TLS is the proxy's own certificate, if it has one, and no device's.
+        Some(header) => proxied(headers, header)?,
+        None => peer.client_certificate().map(|certificate| certificate::fingerprint(certificate)),
     };
     let identity = match (signed, presented) {
         (Some(signed), Some(presented)) if signed.fingerprint != presented => {
-            same_device(mdm, &signed, &presented)?;
+            same_device(conn, &signed, &presented)?;
             signed
         }
         (Some(signed), _) => signed,
-        (None, Some(presented)) => find(mdm, &presented)?,
+        (None, Some(presented)) => find(conn, &presented)?,
         (None, None) => {
             return Err(Refusal::bad(
                 "the request proves no identity: it has neither a TLS client certificate nor an Mdm-Signature",
@@ -82,8 +90,8 @@ pub fn prove(mdm: &Mdm, peer: &Peer, headers: &HeaderMap, body: &[u8]) -> Result
 
 /// A device that is being renewed signs with its new identity on a connection that it opened with
 /// the old one. Two identities of different devices in one request are nobody's.
-fn same_device(mdm: &Mdm, signed: &Identity, presented: &Fingerprint) -> Result<(), Refusal> {
-    let presented = find(mdm, presented)?;
+fn same_device(conn: &Connection, signed: &Identity, presented: &Fingerprint) -> Result<(), Refusal> {
+    let presented = find(conn, presented)?;
     let differ =
         matches!((&signed.enrollment_id, &presented.enrollment_id), (Some(one), Some(other)) if one != other);
     if differ {
@@ -95,9 +103,8 @@ fn same_device(mdm: &Mdm, signed: &Identity, presented: &Fingerprint) -> Result<
 }
 
 /// Only what stands in our table is ours.
-fn find(mdm: &Mdm, fingerprint: &Fingerprint) -> Result<Identity, Refusal> {
-    mdm.store
-        .peek(|conn| identity::find(conn, fingerprint))?
+fn find(conn: &Connection, fingerprint: &Fingerprint) -> Result<Identity, Refusal> {
+    identity::find(conn, fingerprint)?
         .ok_or_else(|| Refusal::bad("this certificate was not issued by this server"))
 }
 
@@ -111,7 +118,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Re
     Ok(first.map(axum::http::HeaderValue::as_bytes))
 }
 
-fn signature(mdm: &Mdm, header: &[u8], body: &[u8]) -> Result<Identity, Refusal> {
+fn signature(mdm: &Mdm, conn: &Connection, header: &[u8], body: &[u8]) -> Result<Identity, Refusal> {
     if header.is_empty() || header.len() > LONGEST_SIGNATURE {
         return Err(Refusal::bad("the Mdm-Signature is empty or too long"));
     }
@@ -121,12 +128,13 @@ fn signature(mdm: &Mdm, header: &[u8], body: &[u8]) -> Result<Identity, Refusal>
     let signed = cms::Signed::parse_detached(&der).map_err(broken)?;
     // Whose certificate it is comes first: a stranger is not worth the arithmetic.
     let fingerprint = signed.signer_fingerprint();
-    let identity = find(mdm, &fingerprint)?;
+    let identity = find(conn, &fingerprint)?;
     let fields = Fields::read(signed.signer_der()).map_err(|_| broken(CmsError::Malformed))?;
     let key = PublicKey::from_spki(fields.spki).map_err(|error| broken(error.into()))?;
     signed.verify(body, &key).map_err(broken)?;
     let clock = mdm.store.clock();
-    let far = signed.signing_time().is_some_and(|at| (at - clock.now()).abs() > SKEW);
+    let signing_time = signed.signing_time().map_err(broken)?;
+    let far = signing_time.is_some_and(|at| at.abs_diff(clock.now()) > SKEW.unsigned_abs());
     if far && clock.is_sane() {
         return Err(Refusal::bad(
             "the Mdm-Signature was made more than a day from now; set the clock of the device or of this server",
@@ -137,10 +145,7 @@ fn signature(mdm: &Mdm, header: &[u8], body: &[u8]) -> Result<Identity, Refusal>
 
 /// RFC 9440 (`:base64:`) or URL-encoded PEM, as nginx's `$ssl_client_escaped_cert`. From anyone but a
 /// trusted proxy the header is as if it were not there.
-fn proxied(mdm: &Mdm, peer: &Peer, headers: &HeaderMap) -> Result<Option<Fingerprint>, Refusal> {
-    let Some(name) = mdm.proxy.header.as_deref().filter(|_| mdm.proxy.trusts(peer.address())) else {
-        return Ok(None);
-    };
+fn proxied(headers: &HeaderMap, name: &str) -> Result<Option<Fingerprint>, Refusal> {
     let Some(value) = single(headers, name)?.filter(|value| !value.is_empty()) else { return Ok(None) };
     let unreadable = || Refusal::bad(format!("the proxy's {name} header holds no certificate"));
     let text = std::str::from_utf8(value).map_err(|_| unreadable())?;

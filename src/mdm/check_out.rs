@@ -22,7 +22,11 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, ids: Ids) -> Result<Reply
                 State::Claim => claim::withdraw(tx, &fingerprint),
                 // The reply got lost and the device says it again.
                 State::Dead | State::Issued => Ok(()),
-                State::Pinned | State::Superseded if ids.kind.is_device() => leave(tx, &ids.device_id),
+                State::Pinned | State::Superseded if ids.kind.is_device() => {
+                    leave(tx, &ids.device_id)?;
+                    let words = "Management was removed on the device.";
+                    event::record(tx, "check-out", Some(&ids.device_id), words)
+                }
                 State::Pinned | State::Superseded => {
                     enrollment::end(tx, &ids.enrollment_id)?;
                     ddm::forget(tx, &ids.enrollment_id)?;
@@ -35,13 +39,13 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, ids: Ids) -> Result<Reply
     Ok(Reply::Empty)
 }
 
-fn leave(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+/// The device is managed no more; what is known of it stays.
+pub(super) fn leave(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     queue::cancel_all(tx, device_id)?;
     wake::nothing_due_for_all(tx, device_id)?;
     enrollment::end(tx, device_id)?;
     for channel in enrollment::channels(tx, device_id)? {
         ddm::forget(tx, &channel)?;
     }
-    session::end_identities(tx, device_id)?;
-    event::record(tx, "check-out", Some(device_id), "Management was removed on the device.")
+    session::end_identities(tx, device_id)
 }

@@ -12,7 +12,7 @@ use plist::Dictionary;
 use super::caller::Caller;
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
-use super::{Mdm, authenticate, bootstrap_token, check_out, declarative_management, token_update};
+use super::{Mdm, authenticate, bootstrap_token, check_out, declarative_management, renewal, token_update};
 use crate::error::Error;
 use crate::pki::identity::State;
 use crate::plist;
@@ -48,10 +48,12 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
             mdm.speaks_for(caller, &ids).await?;
             mdm.limit(caller)?;
             let enrollment_id = ids.enrollment_id.clone();
+            let device_id = ids.device_id.clone();
             let reply = token_update::handle(mdm, caller, ids, message).await?;
             // Who only claims to be the device was not the device's contact.
             if caller.identity.state != State::Claim {
                 mdm.contacts.seen(&enrollment_id, mdm.store.clock().now());
+                renewal::look_after(mdm, &caller.identity, &device_id).await;
             }
             Ok(reply)
         }
@@ -64,6 +66,10 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
             // An expired identity is let in to be renewed and for nothing else.
             mdm.not_expired(caller)?;
             if caller.identity.state == State::Claim {
+                if kind == "SetBootstrapToken" {
+                    mdm.limit(caller)?;
+                    return bootstrap_token::set(mdm, caller, ids, &message).await;
+                }
                 return known(&kind).then_some(Reply::Empty).ok_or_else(|| unknown(&kind));
             }
             if kind == "UserAuthenticate" {
@@ -73,6 +79,7 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
                 return Err(Refusal::UserNotManaged);
             }
             mdm.is_enrolled(&ids, &ids.enrollment_id)?;
+            renewal::look_after(mdm, &caller.identity, &ids.device_id).await;
             others(mdm, caller, ids, &kind, &message).await
         }
     }
@@ -91,8 +98,12 @@ async fn others(
         "GetBootstrapToken" => bootstrap_token::get(mdm, &ids),
         "DeclarativeManagement" => declarative_management::handle(mdm, caller, ids, message).await,
         // Tokens come from Apple's business services, which this server is not connected to.
+        // 404 would say that the token is another enrollment's.
         "GetToken" => match plist::string(message, "TokenServiceType").map_err(Error::from)? {
-            Some(_) => Err(Refusal::NotFound),
+            Some(service) => Err(Refusal::bad(format!(
+                "this server has no tokens for {}: it is not connected to Apple's business services",
+                crate::id::printable(service)
+            ))),
             None => Err(Refusal::bad("GetToken has no TokenServiceType")),
         },
         "ReturnToService" => {

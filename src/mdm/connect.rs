@@ -19,10 +19,25 @@ use crate::error::{Error, Result};
 use crate::pki::identity::State;
 use crate::pki::seal::Seal;
 use crate::plist;
-use crate::storage::Tx;
+use crate::storage::{Reading, Tx};
 
-pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Reply, Refusal> {
-    let message = plist::parse(&body).map_err(Error::from)?;
+/// A report of more bytes is a list of something.
+const LARGE: usize = 64 * 1024;
+
+pub(super) async fn handle(
+    mdm: &Mdm,
+    caller: &Caller,
+    reading: Reading<'_>,
+    body: Bytes,
+) -> Result<Reply, Refusal> {
+    // A list of megabytes takes a while to be read; no state of the database is held on to meanwhile.
+    let (message, reading) = if body.len() > LARGE {
+        drop(reading);
+        (plist::parse(&body), mdm.store.reading()?)
+    } else {
+        (plist::parse(&body), reading)
+    };
+    let message = message.map_err(Error::from)?;
     let report = message.as_dictionary().ok_or_else(|| Refusal::bad("the report is not a dictionary"))?;
     let ids = Ids::of(report)?;
     let word = plist::string(report, "Status")
@@ -38,21 +53,19 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     tracing::Span::current().record("enrollment.id", &ids.enrollment_id);
     tracing::Span::current().record("status", status.word());
 
-    let expired = mdm.is_expired(caller);
-    let now = mdm.store.clock().now();
-    // All that an Idle without work has to know, read at one moment.
-    let (ended, state, mut waiting, reportable) = mdm.store.peek(|conn| {
-        let known = enrollment::find(conn, &ids.enrollment_id)?;
-        let mut waiting = queue::has_open(conn, &ids.enrollment_id)?;
-        if !waiting && status == Status::Idle && !expired {
-            waiting = ddm::sync::is_pending(conn, &ids.enrollment_id, now)?;
-        }
-        let reportable = match uuid.filter(|_| status != Status::Idle && !waiting) {
-            Some(uuid) => queue::was_sent(conn, &ids.enrollment_id, uuid)?,
-            None => waiting,
-        };
-        Ok((super::ended(conn, &caller.identity)?, known.map(|known| known.state), waiting, reportable))
-    })?;
+    let (expired, now) = (mdm.is_expired(caller), mdm.store.clock().now());
+    // All that an Idle without work has to know, read at the moment at which its identity was.
+    let state = enrollment::find(&reading, &ids.enrollment_id)?.map(|known| known.state);
+    let mut waiting = queue::has_open(&reading, &ids.enrollment_id)?;
+    if !waiting && status == Status::Idle && !expired {
+        waiting = ddm::sync::is_pending(&reading, &ids.enrollment_id, now)?;
+    }
+    let reportable = match uuid.filter(|_| status != Status::Idle && !waiting) {
+        Some(uuid) => queue::was_sent(&reading, &ids.enrollment_id, uuid)?,
+        None => waiting,
+    };
+    let ended = super::ended(&reading, &caller.identity)?;
+    drop(reading);
     mdm.heed(ended)?;
     mdm.is_pinned_to(caller, &ids).await?;
     if caller.identity.state == State::Claim {
@@ -61,16 +74,8 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     super::enrolled(&ids, state)?;
     mdm.contacts.seen(&ids.enrollment_id, now);
 
-    if status == Status::Idle && ids.kind.is_device() {
-        match renewal::send_if_due(mdm, &caller.identity, &ids.device_id).await {
-            Ok(sent) => waiting |= sent,
-            // What else waits for the device does not wait for this.
-            Err(error) => tracing::error!(
-                enrollment.id = ids.device_id,
-                error = error.chain(),
-                "a renewal could not be made; it is tried again at the next contact"
-            ),
-        }
+    if ids.kind.is_device() {
+        waiting |= renewal::look_after(mdm, &caller.identity, &ids.device_id).await;
     }
     // Nothing to hear, and nothing said that anybody asked for: nothing to write.
     if !waiting && !reportable {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::ids::Ids;
 use crate::clock::Seconds;
+use crate::ddm;
 use crate::error::Result;
 use crate::storage::Tx;
 
@@ -226,6 +227,40 @@ pub fn erased(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     Ok(())
 }
 
+/// It said something after it acknowledged EraseDevice: it was not erased. Answers whether that was news.
+pub fn is_still_here(tx: &Tx<'_>, device_id: &str, erased_at: Seconds) -> Result<bool> {
+    let changed = tx
+        .prepare_cached("UPDATE enrollments SET erased_at = NULL WHERE id = ?1 AND erased_at = ?2")?
+        .execute(params![device_id, erased_at])?;
+    Ok(changed > 0)
+}
+
+/// Whoever comes next under this ID inherits nothing that was meant for the device in its earlier life.
+pub fn leave_groups(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+    ddm::group::leave_all(tx, device_id)?;
+    tx.prepare_cached("UPDATE enrollments SET tags = '[]' WHERE id = ?1")?.execute([device_id])?;
+    Ok(())
+}
+
+/// Devices whose Authenticate came before then and whose TokenUpdate never did.
+pub fn unfinished(conn: &Connection, before: Seconds, limit: u32) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT e.id FROM enrollments AS e
+         JOIN messages AS m ON m.enrollment_id = e.id AND m.message_type = 'Authenticate'
+         WHERE m.received_at < ?1 AND e.channel = 'device'
+           AND (e.state = 'pending' OR (e.state = 'unenrolled' AND e.enrolled_at IS NULL AND e.unenroll_at IS NULL))
+         LIMIT ?2",
+    )?;
+    Ok(statement.query_map(params![before, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Whether a device was ever enrolled, in this life or an earlier one.
+pub fn was_enrolled(conn: &Connection, device_id: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached("SELECT 1 FROM enrollments WHERE id = ?1 AND enrolled_at IS NOT NULL")?
+        .exists([device_id])?)
+}
+
 /// How many user channels a device has, those that ended too.
 pub fn count_users(conn: &Connection, device_id: &str) -> Result<i64> {
     Ok(conn
@@ -339,6 +374,12 @@ pub fn keep_message(tx: &Tx<'_>, id: &str, message_type: &str, body: &[u8]) -> R
          ON CONFLICT DO UPDATE SET body = excluded.body, received_at = excluded.received_at",
     )?
     .execute(params![id, message_type, body, tx.now()])?;
+    Ok(())
+}
+
+/// Removes the messages that were kept of a channel.
+pub fn forget_messages(tx: &Tx<'_>, id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM messages WHERE enrollment_id = ?1")?.execute([id])?;
     Ok(())
 }
 

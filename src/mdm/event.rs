@@ -27,20 +27,22 @@ pub fn record(tx: &Tx<'_>, kind: &'static str, enrollment_id: Option<&str>, word
     Ok(())
 }
 
-/// Removes events older than `before`, at most `limit`, but the latest of each kind of each enrollment;
-/// answers how many.
-pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
-    Ok(tx
-        .prepare_cached(
-            "DELETE FROM events WHERE id IN (
-                 SELECT old.id FROM events AS old
-                 WHERE old.at < ?1
-                   AND EXISTS (SELECT 1 FROM events AS newer
-                               WHERE newer.enrollment_id IS old.enrollment_id
-                                 AND newer.kind = old.kind AND newer.id > old.id)
-                 LIMIT ?2)",
-        )?
-        .execute(params![before, limit])?)
+/// Events older than `before`, but the latest of each kind of each enrollment.
+pub fn outlived(conn: &Connection, before: Seconds) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT old.id FROM events AS old
+         WHERE old.at < ?1
+           AND EXISTS (SELECT 1 FROM events AS newer
+                       WHERE newer.enrollment_id IS old.enrollment_id
+                         AND newer.kind = old.kind AND newer.id > old.id)",
+    )?;
+    Ok(statement.query_map([before], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Removes these events.
+pub fn remove(tx: &Tx<'_>, ids: &[i64]) -> Result<()> {
+    let mut statement = tx.prepare_cached("DELETE FROM events WHERE id = ?1")?;
+    ids.iter().try_for_each(|id| Ok(statement.execute([id]).map(drop)?))
 }
 
 /// The newest events of one enrollment or of all, newest first.
@@ -77,9 +79,8 @@ mod tests {
                 {
                     record(tx, kind, of, "words")?;
                 }
-                assert_eq!(thin(tx, tx.now(), 10)?, 0, "nothing is old enough");
-                assert_eq!(thin(tx, tx.now() + 1, 1)?, 1);
-                assert_eq!(thin(tx, tx.now() + 1, 10)?, 1);
+                assert!(outlived(tx, tx.now())?.is_empty(), "nothing is old enough");
+                remove(tx, &outlived(tx, tx.now() + 1)?)?;
                 newest(tx, None, 10)
             })
             .await

@@ -14,6 +14,9 @@ use crate::plist;
 /// The UserID that all users of a Shared iPad share; they are told apart by their short name.
 const SHARED_IPAD_USER: &str = "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF";
 
+/// Bytes of a user's ID or name.
+const LONGEST_USER: usize = 255;
+
 /// The five kinds of enrollment, by the names that NanoMDM gave them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -63,14 +66,14 @@ impl Ids {
     /// `Invalid` when there is neither UDID nor EnrollmentID, or one is not fit to be an ID.
     pub fn of(message: &Dictionary) -> Result<Self> {
         let udid = device(message, "UDID")?;
-        let user_short_name = user(message, "UserShortName")?;
-        let user_long_name = user(message, "UserLongName")?;
+        let user_short_name = name(message, "UserShortName")?;
+        let user_long_name = name(message, "UserLongName")?;
         if let Some(udid) = udid {
             let user_id = user(message, "UserID")?;
             let (kind, enrollment_id) = match user_id.as_deref() {
                 None => (Kind::Device, udid.clone()),
                 Some(SHARED_IPAD_USER) => {
-                    let name = user_short_name.as_deref().ok_or_else(|| {
+                    let name = user(message, "UserShortName")?.ok_or_else(|| {
                         Error::invalid_at("/UserShortName", "a user of a Shared iPad has no UserShortName")
                     })?;
                     (Kind::SharedIpad, format!("{udid}:{name}"))
@@ -114,16 +117,28 @@ fn device(message: &Dictionary, key: &'static str) -> Result<Option<String>> {
     Ok(Some(id.to_owned()))
 }
 
-/// A user's ID or name: any text without control characters and direction overrides.
+/// What becomes part of a user's ID: any text without control characters and direction overrides.
+/// Joiners (U+200C, U+200D) belong to the spelling of Persian and Indic names.
 fn user(message: &Dictionary, key: &'static str) -> Result<Option<String>> {
     let Some(id) = plist::string(message, key)? else { return Ok(None) };
-    if id.is_empty() || id.len() > 255 || crate::id::printable(id).contains('\u{fffd}') {
+    let unfit = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !(1..=LONGEST_USER).contains(&id.len()) || id.chars().any(unfit) {
         return Err(Error::invalid_at(
             format!("/{key}"),
-            format!("{key} has 1 to 255 bytes and no control characters"),
+            format!("{key} has 1 to {LONGEST_USER} bytes and no control characters"),
         ));
     }
     Ok(Some(id.to_owned()))
+}
+
+/// What a person is called. It only stands in lists, so it is kept as it was said, up to a length;
+/// nobody's device is refused for the name of its user.
+fn name(message: &Dictionary, key: &'static str) -> Result<Option<String>> {
+    let name = plist::string(message, key)?.filter(|name| !name.is_empty());
+    Ok(name.map(|name| name[..name.floor_char_boundary(LONGEST_USER)].to_owned()))
 }
 
 #[cfg(test)]
@@ -153,6 +168,28 @@ mod tests {
         assert_eq!(ids(&[("EnrollmentID", "E")]).kind, Kind::UserEnrollmentDevice);
         let enrolled = ids(&[("EnrollmentID", "E"), ("EnrollmentUserID", "x")]);
         assert_eq!((enrolled.kind, enrolled.enrollment_id.as_str()), (Kind::UserEnrollment, "E:x"));
+    }
+
+    #[test]
+    fn nobody_is_refused_for_a_name_that_is_no_id() {
+        let long = "é".repeat(200);
+        let user = ids(&[("UDID", "U"), ("UserID", "A"), ("UserShortName", ""), ("UserLongName", &long)]);
+        assert_eq!((user.user_short_name, user.user_long_name.unwrap().len()), (None, 254));
+        for name in ["می\u{200c}خواهم", "क्\u{200d}ष", "👩\u{200d}🚀", "\u{202e}x", "a\nb"] {
+            let user = ids(&[("UDID", "U"), ("UserID", "A"), ("UserLongName", name)]);
+            assert_eq!(user.user_long_name.as_deref(), Some(name));
+        }
+        let joined = "می\u{200c}خواهم";
+        let shared = ids(&[("UDID", "U"), ("UserID", SHARED_IPAD_USER), ("UserShortName", joined)]);
+        assert_eq!(shared.enrollment_id, format!("U:{joined}"));
+        let late = format!("{}\n", "x".repeat(220));
+        for id in ["", "a\nb", "\u{200b}", "\u{202e}", &late, &"x".repeat(256)] {
+            for (key, other) in [("UserID", "UserShortName"), ("UserShortName", "UserID")] {
+                let keys = [("UDID", "U"), (key, id), (other, SHARED_IPAD_USER)];
+                assert!(Ids::of(&message(&keys)).is_err(), "{key} {id:?}");
+            }
+            assert!(Ids::of(&message(&[("EnrollmentID", "E"), ("EnrollmentUserID", id)])).is_err(), "{id:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{queue, subject};
 use crate::clock::{Seconds, rfc3339};
 use crate::ddm::group::{self, Ranked};
+use crate::enroll::invitation;
 use crate::error::{Error, Result};
 use crate::pki::seal::Seal;
 
@@ -28,14 +29,27 @@ pub struct Which {
     pub limit: u32,
 }
 
+/// The origins under which enrolled devices know this server: those of the profiles they enrolled with.
+pub fn servers_known(conn: &Connection) -> Result<Vec<String>> {
+    let mut statement = conn.prepare(
+        "SELECT DISTINCT json_extract(s.parameters, '$.server_url')
+         FROM enrollments AS e JOIN sessions AS s ON s.id = e.session_id WHERE e.state <> 'unenrolled'",
+    )?;
+    let urls = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    // `https://host:port` of `https://host:port/mdm/connect`.
+    Ok(urls.iter().map(|url| url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")).collect())
+}
+
 /// The columns of [`enrollment_json`], `e` being the enrollment.
 const ENROLLMENT: &str = "SELECT
     e.id, e.type, e.channel, e.parent_id, e.udid, e.serial_number, e.name, e.model, e.model_name, e.product_name,
     e.os_version, e.build_version, e.supervised, e.awaiting_configuration, e.state, e.topic, e.tags,
     e.user_short_name, e.user_long_name, e.enrolled_at, e.unenroll_at, e.unenroll_told_at, c.last_seen_at,
     c.last_push_at, c.last_push_answer, e.push_token IS NOT NULL AND e.push_rejected = 0,
-    (SELECT COUNT(*) FROM claims WHERE claims.enrollment_id = e.id AND claims.state = 'waiting')
-    FROM enrollments AS e LEFT JOIN contacts AS c ON c.enrollment_id = e.id";
+    (SELECT COUNT(*) FROM claims WHERE claims.enrollment_id = e.id AND claims.state = 'waiting'),
+    i.code, i.created_by, i.created_at
+    FROM enrollments AS e LEFT JOIN contacts AS c ON c.enrollment_id = e.id
+    LEFT JOIN sessions AS s ON s.id = e.session_id LEFT JOIN invitations AS i ON i.code = s.invitation";
 
 /// Enrollments in the order of their IDs, each as JSON.
 pub fn enrollments(conn: &Connection, which: &Which) -> Result<Vec<(String, Value)>> {
@@ -116,7 +130,25 @@ fn enrollment_json(row: &Row<'_>) -> rusqlite::Result<Value> {
         "last_push": json_text(text(24)?),
         "can_be_pushed": row.get::<_, bool>(25)?,
         "claims": row.get::<_, i64>(26)?,
+        "invitation": invitation_json(row)?,
     }))
+}
+
+/// What it enrolled with. Who may read enrollments may not hold links, so the code is not shown.
+fn invitation_json(row: &Row<'_>) -> rusqlite::Result<Value> {
+    let Some(code) = row.get::<_, Option<String>>(28)? else { return Ok(Value::Null) };
+    let created_at = rfc3339(row.get(30)?);
+    let created_by: String = row.get(29)?;
+    Ok(json!({"name": invitation::name(&code), "created_by": created_by, "created_at": created_at}))
+}
+
+/// The devices that enrolled with an invitation and have not enrolled with another since, at most `limit`.
+pub fn enrolled_with(conn: &Connection, code: &str, limit: u32) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT e.id FROM sessions AS s JOIN enrollments AS e ON e.id = s.enrollment_id AND e.session_id = s.id
+         WHERE s.invitation = ?1 ORDER BY e.id LIMIT ?2",
+    )?;
+    Ok(statement.query_map(params![code, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// One command of one enrollment, opened.

@@ -20,6 +20,7 @@ pub mod renewal;
 pub mod reply;
 pub mod subject;
 pub mod sync;
+pub mod unfinished;
 pub mod wake;
 
 mod authenticate;
@@ -43,7 +44,7 @@ use axum::routing::put;
 use rusqlite::Connection;
 
 use crate::apns::Apns;
-use crate::clock::{DAY, HOUR, Seconds};
+use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 use crate::ddm;
 use crate::enroll::{Enroll, session};
 use crate::error::{Error, Result};
@@ -59,6 +60,9 @@ use reply::{Refusal, Reply};
 /// The largest check-in message or report.
 pub const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
+/// How long a device may go on talking after it acknowledged EraseDevice.
+const ERASING: Seconds = 10 * MINUTE;
+
 /// The device side of the server; a cheap handle.
 #[derive(Clone)]
 pub struct Mdm {
@@ -67,7 +71,7 @@ pub struct Mdm {
     pub apns: Apns,
     pub enroll: Enroll,
     pub contacts: Contacts,
-    proxy: Arc<Proxy>,
+    pub proxy: Arc<Proxy>,
     limits: Arc<limit::Limits>,
     /// How long before its expiry an identity is renewed.
     renew_before: Seconds,
@@ -142,38 +146,65 @@ impl Mdm {
 
     /// Gives the answer that ends management, if there is one to give.
     fn heed(&self, ended: Option<Ended>) -> Result<(), Refusal> {
-        let Some(Ended { answer, untold }) = ended else { return Ok(()) };
-        if let Some(device_id) = untold {
-            self.note_told(device_id);
+        match ended {
+            None => Ok(()),
+            Some(Ended::Told { answer, untold }) => {
+                if let Some(device_id) = untold {
+                    self.note_told(device_id);
+                }
+                Err(answer)
+            }
+            Some(Ended::NotErased { device_id, erased_at }) => {
+                let clock = self.store.clock();
+                if clock.is_sane() && clock.now() - erased_at > ERASING {
+                    self.note_still_here(device_id, erased_at);
+                }
+                Ok(())
+            }
         }
-        Err(answer)
     }
 
     /// Writes down that a device was given the answer that ends management; the answer does not wait
     /// for it, since the device hears it again if this is lost.
     fn note_told(&self, device_id: String) {
+        self.note("told_to_unenroll", move |tx| {
+            let known = enrollment::find(tx, &device_id)?;
+            if known.is_some_and(|known| known.unenroll_at.is_some()) {
+                enrollment::told_to_unenroll(tx, &device_id)?;
+                wake::nothing_due_for_all(tx, &device_id)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Writes down that a device was not erased, though it acknowledged the command; until then anybody
+    /// with a link could take its place.
+    fn note_still_here(&self, device_id: String, erased_at: Seconds) {
+        self.note("still_here", move |tx| {
+            if enrollment::is_still_here(tx, &device_id, erased_at)? {
+                let words = "The device acknowledged that it is erasing itself, and is still here.";
+                event::record(tx, "not-erased", Some(&device_id), words)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Writes something down that nobody waits for.
+    fn note(&self, name: &'static str, work: impl FnOnce(&Tx<'_>) -> Result<()> + Send + 'static) {
         let store = self.store.clone();
         tokio::spawn(async move {
-            let noted = store
-                .write("told_to_unenroll", move |tx| {
-                    let known = enrollment::find(tx, &device_id)?;
-                    if known.is_some_and(|known| known.unenroll_at.is_some()) {
-                        enrollment::told_to_unenroll(tx, &device_id)?;
-                        wake::nothing_due_for_all(tx, &device_id)?;
-                    }
-                    Ok(())
-                })
-                .await;
-            if let Err(error) = noted {
+            if let Err(error) = store.write(name, work).await {
                 tracing::warn!(
                     error = error.chain(),
-                    "that a device was told to unenroll was not written down"
+                    write = name,
+                    "a device's contact was not written down"
                 );
             }
         });
     }
 
-    /// Superseded identities end, and expired ones too when they were not renewed for a year.
+    /// Superseded identities end, and expired ones too: at once if they were never used, and when they
+    /// were not renewed for a year.
     fn in_time(&self, caller: &Caller) -> Result<(), Refusal> {
         let (identity, clock) = (&caller.identity, self.store.clock());
         let now = clock.now();
@@ -182,6 +213,11 @@ impl Mdm {
         }
         if identity.state == State::Superseded && identity.state_since + identity::OVERLAP < now {
             return Err(Refusal::bad("this identity was replaced by a newer one; use that"));
+        }
+        if identity.state == State::Issued && identity.is_expired(now) {
+            return Err(Refusal::bad(
+                "this identity expired before it was used; enroll the device again with a new link",
+            ));
         }
         if identity.not_after + identity::RENEWAL_GRACE < now {
             return Err(Refusal::bad(
@@ -260,7 +296,7 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
         ddm::forget(tx, &channel)?;
-        ddm::group::join_only(tx, &channel, None)?;
+        ddm::group::leave_all(tx, &channel)?;
     }
     enrollment::forget(tx, device_id)?;
     Ok(())
@@ -278,28 +314,37 @@ fn still_speaks(tx: &Tx<'_>, fingerprint: &Fingerprint) -> Result<()> {
     }
 }
 
-/// What an identity hears that is to get no other answer.
-struct Ended {
-    answer: Refusal,
-    /// The device of which it is not written down yet that it was told.
-    untold: Option<String>,
+/// What has to be heeded before a device is answered.
+enum Ended {
+    /// It hears this and nothing else. `untold` is the device of which it is not written down yet.
+    Told { answer: Refusal, untold: Option<String> },
+    /// It acknowledged EraseDevice then, and speaks all the same.
+    NotErased { device_id: String, erased_at: Seconds },
 }
 
 /// The answer that ends management, if this identity is to get it.
 fn ended(conn: &Connection, identity: &Identity) -> Result<Option<Ended>> {
     let device = match identity.state {
-        State::Dead if claim::was_rejected(conn, &identity.fingerprint)? => {
-            return Ok(Some(Ended { answer: Refusal::Unenroll { by_401: false }, untold: None }));
+        State::Dead => {
+            let rejected = claim::rejected(conn, &identity.fingerprint)?;
+            return Ok(rejected.map(|claim| Ended::Told {
+                answer: Refusal::unenroll_as(claim.product_name.as_deref(), claim.os_version.as_deref()),
+                untold: None,
+            }));
         }
         State::Pinned | State::Superseded => identity.enrollment_id.clone(),
         // A device that was renewed while it was asked to leave speaks with what it has got.
         State::Issued => session::find(conn, &identity.session_id)?.and_then(session::Session::renewed),
-        State::Claim | State::Dead => None,
+        State::Claim => None,
     };
     let known = device.map(|device| enrollment::find(conn, &device)).transpose()?.flatten();
-    Ok(known.filter(|known| known.unenroll_at.is_some()).map(|known| Ended {
-        answer: Refusal::unenroll(&known),
-        untold: known.unenroll_told_at.is_none().then_some(known.id),
+    Ok(known.and_then(|known| match (known.unenroll_at, known.erased_at) {
+        (Some(_), _) => Some(Ended::Told {
+            answer: Refusal::unenroll(&known),
+            untold: known.unenroll_told_at.is_none().then_some(known.id),
+        }),
+        (None, Some(erased_at)) => Some(Ended::NotErased { device_id: known.id, erased_at }),
+        (None, None) => None,
     }))
 }
 
@@ -325,7 +370,7 @@ async fn checkin(
     body: Bytes,
 ) -> Response {
     answer(async {
-        let caller = caller::prove(&mdm, &peer, &headers, &body)?;
+        let caller = caller::prove(&mdm, &*mdm.store.reading()?, &peer, &headers, &body)?;
         let _place = mdm.place(&caller)?;
         checkin::handle(&mdm, &caller, body).await
     })
@@ -339,14 +384,16 @@ async fn connect(
     body: Bytes,
 ) -> Response {
     answer(async {
-        let caller = caller::prove(&mdm, &peer, &headers, &body)?;
+        let reading = mdm.store.reading()?;
+        let caller = caller::prove(&mdm, &reading, &peer, &headers, &body)?;
         // Apple allows one URL for both; a check-in that comes here is one all the same.
         let kind = headers.get(axum::http::header::CONTENT_TYPE).map(axum::http::HeaderValue::as_bytes);
         if kind.is_some_and(|kind| kind.starts_with(b"application/x-apple-aspen-mdm-checkin")) {
+            drop(reading);
             let _place = mdm.place(&caller)?;
             return checkin::handle(&mdm, &caller, body).await;
         }
-        connect::handle(&mdm, &caller, body).await
+        connect::handle(&mdm, &caller, reading, body).await
     })
     .await
 }

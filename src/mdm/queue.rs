@@ -424,22 +424,25 @@ pub fn cancel_syncs(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes ended commands older than `before`, but the latest of each kind of each enrollment: what was
-/// answered last is kept, whatever was canceled or expired since.
-pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
-    Ok(tx
-        .prepare_cached(
-            "DELETE FROM commands WHERE id IN (
-                 SELECT old.id FROM commands AS old
-                 WHERE old.answered_at < ?1
-                   AND EXISTS (SELECT 1 FROM commands AS newer
-                               WHERE newer.enrollment_id = old.enrollment_id
-                                 AND newer.request_type = old.request_type
-                                 AND newer.answered_at IS NOT NULL AND newer.id > old.id
-                                 AND (newer.answer IS NOT NULL OR old.answer IS NULL))
-                 LIMIT ?2)",
-        )?
-        .execute(params![before, limit])?)
+/// Ended commands older than `before`, but the latest of each kind of each enrollment: what was answered
+/// last is kept, whatever was canceled or expired since.
+pub fn outlived(conn: &Connection, before: Seconds) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT old.id FROM commands AS old
+         WHERE old.answered_at < ?1
+           AND EXISTS (SELECT 1 FROM commands AS newer
+                       WHERE newer.enrollment_id = old.enrollment_id
+                         AND newer.request_type = old.request_type
+                         AND newer.answered_at IS NOT NULL AND newer.id > old.id
+                         AND (newer.answer IS NOT NULL OR old.answer IS NULL))",
+    )?;
+    Ok(statement.query_map([before], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Removes these commands.
+pub fn remove(tx: &Tx<'_>, ids: &[i64]) -> Result<()> {
+    let mut statement = tx.prepare_cached("DELETE FROM commands WHERE id = ?1")?;
+    ids.iter().try_for_each(|id| Ok(statement.execute([id]).map(drop)?))
 }
 
 /// Removes the whole history of a device and its users.
@@ -497,8 +500,7 @@ mod tests {
         ended(&store, "2", "Acknowledged", Some(b"new")).await;
         ended(&store, "3", "Canceled", None).await;
         ended(&store, "4", "Expired", None).await;
-        let thinned = store.write("test.thin", |tx| thin(tx, 100, 10)).await.unwrap();
-        assert_eq!(thinned, 2);
+        store.write("test.thin", |tx| remove(tx, &outlived(tx, 100)?)).await.unwrap();
         let left = store
             .peek(|conn| {
                 let mut statement = conn.prepare("SELECT uuid FROM commands ORDER BY id")?;

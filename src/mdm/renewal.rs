@@ -9,28 +9,48 @@
 //! whatever the configuration says now.
 
 use plist::{Dictionary, Value};
+use rusqlite::Connection;
 
 use super::enrollment::{self, State};
 use super::queue::{self, New, Purpose};
 use super::{Mdm, event};
-use crate::enroll::session::{self, Origin};
-use crate::error::Result;
+use crate::clock::Seconds;
+use crate::enroll::session::{self, Origin, Parameters};
+use crate::error::{Error, Result};
 use crate::id;
 use crate::pki::identity::{self, Identity};
 use crate::plist;
 
-/// Sends a renewal to a device whose identity ends soon or has ended, unless one is under way; answers
-/// whether it did.
-pub(super) async fn send_if_due(mdm: &Mdm, identity: &Identity, device_id: &str) -> Result<bool> {
+/// Sends a renewal to a device that is here and whose identity ends soon or has ended, unless one is under
+/// way; answers whether it did. What else the device came for does not depend on it.
+pub(super) async fn look_after(mdm: &Mdm, identity: &Identity, device_id: &str) -> bool {
+    send_if_due(mdm, identity, device_id).await.unwrap_or_else(|error| {
+        not_sent(device_id, &error);
+        false
+    })
+}
+
+async fn send_if_due(mdm: &Mdm, identity: &Identity, device_id: &str) -> Result<bool> {
     // Issuing needs the right time, and a wrong clock makes everything look expired.
     let clock = mdm.store.clock();
     if identity.not_after - mdm.renew_before > clock.now() || !clock.is_sane() {
         return Ok(false);
     }
-    send(mdm, device_id).await
+    // What the device speaks with counts: a newer one that it renewed for itself may not have reached it.
+    let ends = (identity.state == identity::State::Pinned).then_some(identity.not_after);
+    send(mdm, device_id, ends).await
 }
 
-/// Looks for devices whose identities end soon; a background task's.
+fn not_sent(device_id: &str, error: &Error) {
+    tracing::error!(
+        enrollment.id = device_id,
+        error = error.chain(),
+        "a renewal was not sent; it is tried again"
+    );
+}
+
+/// Looks for devices whose identities end soon; a background task's. One that fails does not keep the
+/// others from theirs.
 ///
 /// # Errors
 /// The database's.
@@ -42,30 +62,43 @@ pub async fn round(mdm: &Mdm) -> Result<usize> {
     let end = clock.now() + mdm.renew_before;
     let due = mdm.store.read(move |conn| identity::ending_before(conn, end)).await?;
     for device_id in &due {
-        send(mdm, device_id).await?;
+        if let Err(error) = send(mdm, device_id, None).await {
+            not_sent(device_id, &error);
+        }
     }
     Ok(due.len())
 }
 
+/// What a renewal repeats, if one is due now. `ends` is when the identity ends that the device speaks
+/// with; without it its newest counts.
+fn due(
+    conn: &Connection,
+    device_id: &str,
+    ends: Option<Seconds>,
+    renew_before: Seconds,
+    now: Seconds,
+) -> Result<Option<Parameters>> {
+    let known = enrollment::find(conn, device_id)?.filter(|known| known.state == State::Enrolled);
+    let newest = identity::newest_of(conn, device_id)?;
+    let (Some(known), Some(newest)) = (known, newest) else { return Ok(None) };
+    let ends = ends.unwrap_or(newest.not_after);
+    if ends - renew_before > now {
+        return Ok(None);
+    }
+    let last = session::newest_renewal(conn, device_id)?;
+    let waiting = queue::has_open_renewal(conn, device_id)?;
+    if !session::renewal_is_due(last.as_ref(), waiting, ends < now, now) {
+        return Ok(None);
+    }
+    let enrolled_with = known.session_id.as_deref().map(|id| session::find(conn, id)).transpose()?;
+    Ok(enrolled_with.flatten().map(|session| session.parameters))
+}
+
 /// Answers whether one was sent.
-async fn send(mdm: &Mdm, device_id: &str) -> Result<bool> {
-    let now = mdm.store.clock().now();
+async fn send(mdm: &Mdm, device_id: &str, ends: Option<Seconds>) -> Result<bool> {
+    let (now, renew_before) = (mdm.store.clock().now(), mdm.renew_before);
     let device = device_id.to_owned();
-    let parameters = mdm.store.peek(|conn| {
-        let known = enrollment::find(conn, &device)?.filter(|known| known.state == State::Enrolled);
-        let newest = identity::newest_of(conn, &device)?;
-        let (Some(known), Some(newest)) = (known, newest) else { return Ok(None) };
-        if newest.not_after - mdm.renew_before > now {
-            return Ok(None);
-        }
-        let last = session::newest_renewal(conn, &device)?;
-        let waiting = queue::has_open_renewal(conn, &device)?;
-        if !session::renewal_is_due(last.as_ref(), waiting, newest.is_expired(now), now) {
-            return Ok(None);
-        }
-        let enrolled_with = known.session_id.as_deref().map(|id| session::find(conn, id)).transpose()?;
-        Ok(enrolled_with.flatten().map(|session| session.parameters))
-    })?;
+    let parameters = mdm.store.peek(|conn| due(conn, &device, ends, renew_before, now))?;
     let Some(parameters) = parameters else { return Ok(false) };
 
     let (session_id, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
@@ -75,6 +108,10 @@ async fn send(mdm: &Mdm, device_id: &str) -> Result<bool> {
     let seal = mdm.seal.clone();
     mdm.store
         .write("renewal", move |tx| {
+            // While the profile was signed, another connection of the device may have sent one.
+            if due(tx, &device, ends, renew_before, tx.now())?.is_none() {
+                return Ok(false);
+            }
             queue::cancel_renewals(tx, &device)?;
             let origin = Origin::Renewal(device.clone());
             let expires_at = session::renewal_expiry(tx.now());
@@ -95,10 +132,10 @@ async fn send(mdm: &Mdm, device_id: &str) -> Result<bool> {
                 "renewal-sent",
                 Some(&device),
                 "The device's identity ends soon; a new one was sent.",
-            )
+            )?;
+            Ok(true)
         })
-        .await?;
-    Ok(true)
+        .await
 }
 
 fn install_profile(uuid: &str, profile: Vec<u8>) -> Vec<u8> {

@@ -62,15 +62,19 @@ impl Refusal {
 
     /// The answer that makes this device unenroll.
     pub fn unenroll(enrollment: &Enrollment) -> Self {
-        let product = enrollment.product_name.as_deref().unwrap_or_default();
+        Self::unenroll_as(enrollment.product_name.as_deref(), enrollment.os_version.as_deref())
+    }
+
+    /// As [`Refusal::unenroll`], by what it said of itself.
+    pub fn unenroll_as(product_name: Option<&str>, os_version: Option<&str>) -> Self {
+        let product = product_name.unwrap_or_default();
         let since = match product.split(|c: char| c.is_ascii_digit()).next() {
             Some("Watch") => 10,
             Some("RealityDevice") => 1,
             Some("iPhone" | "iPad" | "iPod" | "AppleTV") => 17,
             _ => 14,
         };
-        let major =
-            enrollment.os_version.as_deref().and_then(|version| version.split('.').next()?.parse().ok());
+        let major = os_version.and_then(|version| version.split('.').next()?.parse().ok());
         Self::Unenroll { by_401: major.is_some_and(|major: u32| major < since) }
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn learn_status(tx: &Tx<'_>, enrollment_id: &str, device_id: &str, ta
         };
         learn(tx, device_id, &facts, None)?;
     }
-    if ddm::group::any_rule_reads(tx, taken.changed.iter())? {
+    if ddm::group::any_rule_reads(tx, &taken.changed)? {
         return refresh_device(tx, device_id);
     }
     if taken.changed.contains("management.client-capabilities") {

@@ -12,6 +12,7 @@ use super::enrollment::{self, Push, State};
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, claim, escrow, event, queue, sync};
+use crate::clock::HOUR;
 use crate::enroll::session;
 use crate::error::{Error, Result};
 use crate::pki::identity::{self, Identity};
@@ -31,6 +32,14 @@ pub(super) async fn handle(
     message: Dictionary,
 ) -> Result<Reply, Refusal> {
     let update = Update::read(&message)?;
+    let session = mdm.store.peek(|conn| session::find(conn, &caller.identity.session_id))?;
+    if session.is_some_and(|session| session.parameters.topic != update.topic) {
+        note_other_topic(mdm, caller).await;
+        return Err(Refusal::from(Error::invalid_at(
+            "/Topic",
+            "the Topic is not the one in this device's enrollment profile",
+        )));
+    }
     let seal = mdm.seal.clone();
     let fingerprint = caller.identity.fingerprint;
     mdm.store
@@ -41,6 +50,25 @@ pub(super) async fn handle(
         })
         .await?;
     Ok(Reply::Empty)
+}
+
+/// Whoever pushes this device has another certificate, or it was given another profile: an administrator
+/// can read it. Once an hour, so that a device cannot fill the disk with it.
+async fn note_other_topic(mdm: &Mdm, caller: &Caller) {
+    let speaks = matches!(caller.identity.state, identity::State::Pinned | identity::State::Superseded);
+    // Of who only claims to be the device nothing is told as if it were the device.
+    let Some(device) = caller.identity.enrollment_id.clone().filter(|_| speaks) else { return };
+    if !mdm.limits.once(&format!("topic {device}"), mdm.store.clock().now(), HOUR) {
+        return;
+    }
+    let words =
+        "The device wants to be pushed with another topic than its enrollment profile names; it was refused.";
+    let noted = mdm
+        .store
+        .write("topic_mismatch", move |tx| event::record(tx, "topic-mismatch", Some(&device), words));
+    if let Err(error) = noted.await {
+        tracing::warn!(error = error.chain(), "an event was not written down");
+    }
 }
 
 /// The message, read.
@@ -91,15 +119,14 @@ impl Update {
 fn apply(tx: &Tx<'_>, seal: &Seal, identity: &Identity, ids: &Ids, update: &Update) -> Result<()> {
     let session = session::find(tx, &identity.session_id)?
         .ok_or_else(|| Error::internal("the enrollment session of an identity is missing"))?;
-    if update.topic != session.parameters.topic {
-        return Err(Error::invalid_at(
-            "/Topic",
-            "the Topic is not the one in this device's enrollment profile",
-        ));
-    }
     match identity.state {
         identity::State::Claim if ids.kind.is_device() => {
-            session::count_use(tx, &session)?;
+            // A claim is answered 200 throughout; a link that was used up meanwhile is the business of
+            // whoever approves it.
+            match session::count_use(tx, &session) {
+                Ok(()) | Err(Error::Invalid { .. }) => {}
+                Err(error) => return Err(error),
+            }
             claim::update_token(
                 tx,
                 seal,
@@ -138,6 +165,9 @@ fn device(
     }
     if known.state == State::Pending {
         session::count_use(tx, session)?;
+    }
+    if let Some(erased_at) = known.erased_at {
+        enrollment::is_still_here(tx, id, erased_at)?;
     }
     enrollment::update_token(tx, ids, &update.push(), update.awaiting)?;
     enrollment::keep_message(tx, id, "TokenUpdate", &update.kept)?;

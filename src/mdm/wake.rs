@@ -9,6 +9,7 @@
 //! **Invariant:** work and wake-up cannot drift apart: a crash between them leaves the row that says
 //! the push is due.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -27,6 +28,8 @@ const PAUSES: [Seconds; 5] = [15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY];
 const LONGEST_RETRY: Seconds = HOUR;
 /// How many pushes are on their way at most.
 const MOST: usize = 500;
+/// How long the task waits after a failure of the database.
+const SOON: Duration = Duration::from_secs(1);
 /// The longest that the task sleeps without looking.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -105,12 +108,13 @@ pub fn nothing_due_for_all(tx: &Tx<'_>, device_id: &str) -> Result<()> {
 }
 
 /// Apple refuses the certificate of a topic: until somebody acts, one push an hour asks again for all.
-fn hold_topic(tx: &Tx<'_>, topic: &str) -> Result<()> {
+fn hold_topic(tx: &Tx<'_>, topic: &str, asks: &str) -> Result<()> {
+    let again = tx.now() + LONGEST_RETRY;
     tx.prepare_cached(
-        "UPDATE wakes SET due_at = ?2
-         WHERE due_at < ?2 AND enrollment_id IN (SELECT id FROM enrollments WHERE topic = ?1)",
+        "UPDATE wakes SET due_at = CASE enrollment_id WHEN ?4 THEN ?2 ELSE ?3 END
+         WHERE due_at < ?3 AND enrollment_id IN (SELECT id FROM enrollments WHERE topic = ?1)",
     )?
-    .execute(params![topic, tx.now() + LONGEST_RETRY])?;
+    .execute(params![topic, again, again + MINUTE, asks])?;
     Ok(())
 }
 
@@ -123,6 +127,8 @@ struct Due {
     enrollment_id: String,
     attempts: u32,
     failures: u32,
+    /// It was due, and not asked for by somebody.
+    planned: bool,
     token_at: Seconds,
     push: Push,
 }
@@ -147,6 +153,7 @@ fn take(tx: &Tx<'_>, most: usize) -> Result<Vec<Due>> {
                 enrollment_id: row.get(0)?,
                 attempts: row.get(1)?,
                 failures: row.get(2)?,
+                planned: true,
                 token_at: row.get(3)?,
                 push: Push { topic: row.get(4)?, token: row.get(5)?, magic: row.get(6)? },
             })
@@ -207,9 +214,19 @@ impl UnderWay {
     }
 }
 
-async fn note_all(mdm: &Mdm, answers: Vec<(Due, PushResult)>) -> Result<()> {
-    let noted = move |tx: &Tx<'_>| answers.iter().try_for_each(|(due, answer)| note(tx, due, answer));
-    mdm.store.write("wake.answers", noted).await
+/// Writes answers down; those that the database is too busy for are left for the next time.
+async fn note_all(mdm: &Mdm, answers: &mut Vec<(Due, PushResult)>) -> Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let all = Arc::new(std::mem::take(answers));
+    let noted = all.clone();
+    let work = move |tx: &Tx<'_>| noted.iter().try_for_each(|(due, answer)| note(tx, due, answer));
+    let done = mdm.store.write("wake.answers", work).await;
+    if done.is_err() {
+        *answers = Arc::try_unwrap(all).unwrap_or_default();
+    }
+    done
 }
 
 /// Pushes everything that is due now and waits for all the answers; answers how many.
@@ -225,7 +242,7 @@ pub async fn round(mdm: &Mdm) -> Result<usize> {
         if taken == 0 && under_way.0.is_empty() {
             return Ok(pushed);
         }
-        note_all(mdm, under_way.answers().await).await?;
+        note_all(mdm, &mut under_way.answers().await).await?;
     }
 }
 
@@ -233,10 +250,12 @@ fn note(tx: &Tx<'_>, due: &Due, answer: &PushResult) -> Result<()> {
     contact::pushed(tx, &due.enrollment_id, &answer.to_json().to_string())?;
     let retry = |at: Seconds| -> Result<()> {
         tx.prepare_cached(
-            "UPDATE wakes SET due_at = MIN(due_at, ?2), attempts = MAX(attempts - 1, 0), failures = failures + 1
+            "UPDATE wakes SET due_at = MIN(due_at, ?2), attempts = MAX(attempts - ?3, 0), failures = failures + 1
              WHERE enrollment_id = ?1",
         )?
-        .execute(params![due.enrollment_id, at])?;
+        // Apple did not take it, so it was no attempt; `take` counted it as one.
+        .execute(params![due.enrollment_id, at, due.planned])?;
+        tx.wake();
         Ok(())
     };
     match answer.verdict.clone() {
@@ -260,8 +279,10 @@ fn note(tx: &Tx<'_>, due: &Due, answer: &PushResult) -> Result<()> {
                 "Apple refuses a push certificate"
             );
             retry(tx.now() + LONGEST_RETRY)?;
-            hold_topic(tx, &due.push.topic)
+            hold_topic(tx, &due.push.topic, &due.enrollment_id)
         }
+        // What is planned stays as it is planned.
+        Verdict::Refused if !due.planned => Ok(()),
         Verdict::Refused => {
             tracing::error!(enrollment.id = due.enrollment_id, answer = answer.words, "a push was refused");
             retry(tx.now() + LONGEST_RETRY)
@@ -292,15 +313,17 @@ pub async fn push_now(mdm: &Mdm, enrollment_id: &str) -> Result<PushResult> {
         }
     };
     let answer = mdm.apns.push(&push).await;
-    let due = Due { enrollment_id: enrollment_id.to_owned(), attempts: 0, failures: 0, token_at, push };
+    let due = Due {
+        enrollment_id: enrollment_id.to_owned(),
+        attempts: 0,
+        failures: 0,
+        planned: false,
+        token_at,
+        push,
+    };
     let noted = answer.clone();
     mdm.store.write("wake.now", move |tx| note(tx, &due, &noted)).await?;
     Ok(answer)
-}
-
-/// Whether a push for this channel is under way or planned.
-pub fn is_due(conn: &Connection, enrollment_id: &str) -> Result<bool> {
-    Ok(conn.prepare_cached("SELECT 1 FROM wakes WHERE enrollment_id = ?1")?.exists([enrollment_id])?)
 }
 
 /// APNs said that a token is no longer good. Only if it came before that moment is it about this one.
@@ -332,14 +355,14 @@ fn jittered(failures: u32) -> Seconds {
 /// Looks after each commit that made work, and when the next push is due, for as long as it runs.
 /// A push that Apple does not answer holds up no other.
 pub async fn run(mdm: Mdm) {
-    let mut under_way = UnderWay::default();
+    let (mut under_way, mut heard) = (UnderWay::default(), Vec::new());
     let mut pass = sync::Pass::default();
     loop {
         // After an edit, channels are looked at and pushed batch by batch.
         let looked = pass.step(&mdm).await;
         let sent = under_way.send_due(&mdm).await;
         let wait = match (&sent, mdm.store.peek(next_due)) {
-            _ if looked.is_err() => Duration::from_secs(1),
+            _ if looked.is_err() => SOON,
             _ if matches!(looked, Ok(true)) => Duration::ZERO,
             // There may be more than there was room for; an answer makes room.
             _ if under_way.0.len() >= MOST => LONGEST_SLEEP,
@@ -348,13 +371,14 @@ pub async fn run(mdm: Mdm) {
                 Duration::from_secs(seconds.max(1)).min(LONGEST_SLEEP)
             }
             (Ok(_), Ok(None)) => LONGEST_SLEEP,
-            (Err(_), _) | (_, Err(_)) => Duration::from_secs(1),
+            (Err(_), _) | (_, Err(_)) => SOON,
         };
-        let noted = tokio::select! {
-            answers = under_way.answers() => note_all(&mdm, answers).await,
-            () = mdm.store.woken().notified() => Ok(()),
-            () = tokio::time::sleep(wait) => Ok(()),
-        };
+        tokio::select! {
+            answers = under_way.answers() => heard.extend(answers),
+            () = mdm.store.woken().notified() => {}
+            () = tokio::time::sleep(if heard.is_empty() { wait } else { SOON }) => {}
+        }
+        let noted = note_all(&mdm, &mut heard).await;
         for error in [looked.err(), sent.err(), noted.err()].into_iter().flatten() {
             tracing::error!(error = error.chain(), "waking devices failed; it is tried again");
         }

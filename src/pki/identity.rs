@@ -143,25 +143,35 @@ pub fn issued_for(conn: &Connection, session_id: &str, public_key: &[u8; 32]) ->
         .optional()?)
 }
 
-/// What a device got before for this public key by renewing: the certificate, if it is in use, and
-/// how many of its identities are.
+/// What a device got for this public key when it renewed `signer` before: the certificate, if it is
+/// still good. Later rows were issued later; the key may be that of `signer` itself.
 pub fn renewed_for(
     conn: &Connection,
     enrollment_id: &str,
     public_key: &[u8; 32],
-) -> Result<(Option<Vec<u8>>, u32)> {
-    let in_use = conn
-        .prepare_cached("SELECT COUNT(*) FROM identities WHERE enrollment_id = ?1 AND state = 'pinned'")?
-        .query_row([enrollment_id], |row| row.get(0))?;
-    let same = conn
+    signer: &Fingerprint,
+    now: Seconds,
+) -> Result<Option<Vec<u8>>> {
+    Ok(conn
         .prepare_cached(
             "SELECT certificate FROM identities
-             WHERE enrollment_id = ?1 AND public_key = ?2 AND state = 'pinned'
-             ORDER BY issued_at DESC LIMIT 1",
+             WHERE enrollment_id = ?1 AND public_key = ?2 AND state = 'pinned' AND not_after > ?4
+               AND rowid > (SELECT rowid FROM identities WHERE fingerprint = ?3)
+             ORDER BY rowid DESC LIMIT 1",
         )?
-        .query_row(params![enrollment_id, public_key], |row| row.get(0))
-        .optional()?;
-    Ok((same, in_use))
+        .query_row(params![enrollment_id, public_key, signer, now], |row| row.get(0))
+        .optional()?)
+}
+
+/// How many identities speak for a device now.
+pub fn count_in_use(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<u32> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT COUNT(*) FROM identities
+             WHERE enrollment_id = ?1
+               AND (state = 'pinned' OR (state = 'superseded' AND state_since >= ?2))",
+        )?
+        .query_row(params![enrollment_id, now - OVERLAP], |row| row.get(0))?)
 }
 
 /// The newest identity that speaks for a device.
@@ -211,13 +221,33 @@ pub fn kill(tx: &Tx<'_>, fingerprint: &Fingerprint) -> Result<()> {
     move_to(tx, fingerprint, State::Dead, None)
 }
 
-/// Ends every identity of a session that is not in use yet: another key came with the same challenge.
-pub fn kill_unused(tx: &Tx<'_>, session_id: &str) -> Result<()> {
-    tx.prepare_cached(
-        "UPDATE identities SET state = 'dead', state_since = ?2 WHERE session_id = ?1 AND state = 'issued'",
-    )?
-    .execute(params![session_id, tx.now()])?;
+/// Ends every identity of a session that was never used, for instance since another key came with the
+/// same challenge. It spoke for nobody, so nothing of it is kept: keys can be sent without end.
+pub fn remove_unused(tx: &Tx<'_>, session_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM identities WHERE session_id = ?1 AND state = 'issued'")?
+        .execute([session_id])?;
     Ok(())
+}
+
+/// Removes every identity of a session, whatever it was.
+pub fn remove_of(tx: &Tx<'_>, session_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM identities WHERE session_id = ?1")?.execute([session_id])?;
+    Ok(())
+}
+
+/// Removes identities that ended long before `before`, at most `limit`; answers how many. What speaks
+/// for a device or waits for a decision stays, and a dead one until its dates have passed, since its
+/// holder may still be told that it has ended.
+pub fn thin(tx: &Tx<'_>, before: Seconds, limit: u32) -> Result<usize> {
+    Ok(tx
+        .prepare_cached(
+            "DELETE FROM identities WHERE fingerprint IN (
+                 SELECT fingerprint FROM identities
+                 WHERE (state IN ('issued', 'dead') AND not_after < ?1)
+                    OR (state = 'superseded' AND state_since < ?1)
+                 LIMIT ?2)",
+        )?
+        .execute(params![before, limit])?)
 }
 
 /// The device used `fingerprint`: those that it got before end after [`OVERLAP`]. One that it got
@@ -226,7 +256,8 @@ pub fn supersede_earlier(tx: &Tx<'_>, enrollment_id: &str, fingerprint: &Fingerp
     tx.prepare_cached(
         "UPDATE identities SET state = 'superseded', state_since = ?3
          WHERE enrollment_id = ?1 AND fingerprint <> ?2 AND state = 'pinned'
-           AND issued_at <= (SELECT issued_at FROM identities WHERE fingerprint = ?2)",
+           -- In the order in which they were issued, whatever the clock said.
+           AND rowid < (SELECT rowid FROM identities WHERE fingerprint = ?2)",
     )?
     .execute(params![enrollment_id, fingerprint, tx.now()])?;
     Ok(())

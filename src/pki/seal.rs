@@ -103,14 +103,21 @@ impl Seal {
     }
 }
 
-/// Writes a new file that only its owner reads, on the disk before it is relied on.
+/// Writes a new file that only its owner reads, on the disk before it is relied on. A power cut leaves
+/// the whole file or none: an empty key would stop every later start.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
+    let unfinished = path.with_added_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(path)?;
+        // What a power cut left of an earlier attempt; nobody else writes here, the folder is locked.
+        if unfinished.exists() {
+            std::fs::remove_file(&unfinished)?;
+        }
+        let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&unfinished)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        std::fs::rename(&unfinished, path)?;
         match path.parent() {
             Some(folder) => std::fs::File::open(folder)?.sync_all(),
             None => Ok(()),
@@ -140,6 +147,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lost = Seal::open(folder.path(), None, false).unwrap_err();
         assert!(lost.to_string().contains("put it back"), "{lost}");
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_key_is_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let unfinished = folder.path().join("seal.key.new");
+        std::fs::write(&unfinished, b"").unwrap();
+        let seal = Seal::open(folder.path(), None, true).unwrap();
+        assert!(!unfinished.exists());
+        let again = Seal::open(folder.path(), None, false).unwrap();
+        assert_eq!(again.open_sealed("a", &seal.seal("a", b"secret")).unwrap(), b"secret");
     }
 
     #[test]

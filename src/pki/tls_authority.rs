@@ -125,7 +125,7 @@ impl Stored {
     fn renew(self, organization: &str, names: &Names, now: Seconds) -> Result<Renewed> {
         let kept = self.roots.into_iter().find(|root| {
             template::parse(&root.certificate)
-                .is_ok_and(|certificate| is_fresh(&certificate, now) && names.host_permitted(&certificate))
+                .is_ok_and(|certificate| is_fresh(&certificate, now) && names.allow(&certificate))
         });
         let new_root = kept.is_none();
         let root = match kept {
@@ -139,6 +139,15 @@ impl Stored {
         };
 
         let sans = names.permitted(&certificate)?;
+        let left_out = names.left_out(&certificate)?;
+        if !left_out.is_empty() {
+            tracing::warn!(
+                "the TLS certificate does not name {}: devices trust a root that was made without it, and a new \
+                 one would lose them; open the page by a name that it has ({}), or use [tls] mode = \"files\"",
+                left_out.join(", "),
+                names.host()
+            );
+        }
         let kept = self.leaf.filter(|leaf| serves(leaf, &|leaf| alternative_names(leaf) == sans));
         let new_leaf = kept.is_none();
         let leaf = match kept {

@@ -23,6 +23,8 @@ pub struct Names {
     host: String,
     dns: Vec<String>,
     addresses: Vec<IpAddr>,
+    /// Whether a root that may not name all of them will not do.
+    all_needed: bool,
 }
 
 impl Names {
@@ -52,7 +54,40 @@ impl Names {
         dns.dedup();
         addresses.sort();
         addresses.dedup();
-        Self { host, dns, addresses }
+        Self { host, dns, addresses, all_needed: false }
+    }
+
+    /// With another host by which people reach this server.
+    #[must_use]
+    pub fn and_host(mut self, host: Option<&str>) -> Self {
+        let Some(host) = host else { return self };
+        match host.parse() {
+            Ok(address) if !self.addresses.contains(&address) => self.addresses.push(address),
+            Err(_) if !self.dns.iter().any(|name| name == host) => self.dns.push(host.to_owned()),
+            _ => {}
+        }
+        self.dns.sort();
+        self.addresses.sort();
+        self
+    }
+
+    /// For a server that no device relies on yet: a root that may not name all of these is replaced.
+    #[must_use]
+    pub fn all_needed(mut self) -> Self {
+        self.all_needed = true;
+        self
+    }
+
+    /// What of these `root` may not name, in words; a leaf goes without it.
+    pub(super) fn left_out(&self, root: &TbsCertificate) -> Result<Vec<String>> {
+        let constraints = constraints(root)?;
+        let dns = self.dns.iter().map(|name| (name.clone(), dns_name(name)));
+        let addresses = self.addresses.iter().map(|ip| (ip.to_string(), Some(GeneralName::from(*ip))));
+        let all = dns.chain(addresses);
+        Ok(all
+            .filter(|(_, name)| name.as_ref().is_some_and(|name| !permits(&constraints, name)))
+            .map(|(words, _)| words)
+            .collect())
     }
 
     /// The SANs of a leaf under `root`: what the root may not name is left out.
@@ -63,7 +98,7 @@ impl Names {
 
     /// All names, in the order of a leaf's SANs.
     pub(super) fn general_names(&self) -> impl Iterator<Item = GeneralName> {
-        let dns = self.dns.iter().filter_map(|name| Ia5String::new(name).ok().map(GeneralName::DnsName));
+        let dns = self.dns.iter().filter_map(|name| dns_name(name));
         dns.chain(self.addresses.iter().copied().map(GeneralName::from))
     }
 
@@ -72,11 +107,14 @@ impl Names {
         &self.host
     }
 
-    /// Whether `root` may name the host of `public_url`.
-    pub(super) fn host_permitted(&self, root: &TbsCertificate) -> bool {
+    /// Whether `root` will do: it may name the host of `public_url` or, if all are needed, all of them.
+    pub(super) fn allow(&self, root: &TbsCertificate) -> bool {
+        if self.all_needed && !self.left_out(root).is_ok_and(|left_out| left_out.is_empty()) {
+            return false;
+        }
         let name = match self.host.parse::<IpAddr>() {
             Ok(address) => Some(GeneralName::from(address)),
-            Err(_) => Ia5String::new(&self.host).ok().map(GeneralName::DnsName),
+            Err(_) => dns_name(&self.host),
         };
         name.is_some_and(|name| constraints(root).is_ok_and(|limits| permits(&limits, &name)))
     }
@@ -116,6 +154,10 @@ pub fn machine_host_name() -> Option<String> {
         .trim()
         .to_owned();
     is_dns_name(&name).then_some(name)
+}
+
+fn dns_name(name: &str) -> Option<GeneralName> {
+    Ia5String::new(name).ok().map(GeneralName::DnsName)
 }
 
 fn is_dns_name(name: &str) -> bool {
@@ -190,6 +232,9 @@ mod tests {
         );
         assert_eq!(names.dns, ["mdm.example.org", "pi", "pi.local"]);
         assert_eq!(names.addresses, [at("10.0.0.5:0").ip()]);
+        let names = names.and_host(Some("people.example.org")).and_host(Some("10.0.0.5")).and_host(None);
+        assert_eq!(names.dns, ["mdm.example.org", "people.example.org", "pi", "pi.local"]);
+        assert_eq!(names.addresses.len(), 1);
         let local = Names::new("localhost", Some("localhost"), &[]);
         assert_eq!(local.dns, ["localhost"]);
         assert_eq!(local.addresses.len(), 2);

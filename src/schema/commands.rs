@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 use crate::id;
 use crate::plist::{self, Dictionary, Value};
 
+/// Where a property list has it.
+const REQUEST_TYPE: &str = "/Command/RequestType";
+
 /// The longest CommandUUID or RequestType that is accepted, in bytes.
 const LONGEST_NAME: usize = 255;
 
@@ -139,15 +142,18 @@ pub fn from_json(body: &Json, force: bool) -> Result<Request> {
 /// Takes a command that was sent as a property list.
 ///
 /// Nothing is checked but what the queue needs: `Command.RequestType`, and `CommandUUID` if it is
-/// there. With a CommandUUID the bytes stay as they are; without, one is added and they are written anew.
+/// there; [`known`] checks the RequestType too. With a CommandUUID the bytes stay as they are; without, one is added and they are written anew.
 pub fn from_plist(bytes: &[u8]) -> Result<Request> {
-    let mut whole = plist::parse_dict(bytes)?;
-    let command = plist::needed("Command", plist::dict(&whole, "Command")?)?;
-    let request_type = plist::needed("Command.RequestType", plist::string(command, "RequestType")?)?;
-    let request_type = checked_name("RequestType", request_type).map_err(Error::invalid)?;
+    let mut whole = plist::parse_dict(bytes).map_err(at(""))?;
+    let command = plist::dict(&whole, "Command").and_then(|command| plist::needed("Command", command));
+    let command = command.map_err(at("/Command"))?;
+    let request_type = plist::string(command, "RequestType")
+        .and_then(|request_type| plist::needed("Command.RequestType", request_type))
+        .map_err(at(REQUEST_TYPE))?;
+    let request_type = checked_name("RequestType", request_type).map_err(at(REQUEST_TYPE))?;
     let secret = has_secrets(&request_type, &Value::Dictionary(command.clone()));
-    let (uuid, plist) = match plist::string(&whole, "CommandUUID")? {
-        Some(uuid) => (checked_name("CommandUUID", uuid).map_err(Error::invalid)?, bytes.to_vec()),
+    let (uuid, plist) = match plist::string(&whole, "CommandUUID").map_err(at("/CommandUUID"))? {
+        Some(uuid) => (checked_name("CommandUUID", uuid).map_err(at("/CommandUUID"))?, bytes.to_vec()),
         None => {
             let uuid = id::uuid();
             whole.insert("CommandUUID".to_owned(), Value::String(uuid.clone()));
@@ -155,6 +161,20 @@ pub fn from_plist(bytes: &[u8]) -> Result<Request> {
         }
     };
     Ok(Request { request_type, uuid, plist, secret, warnings: Vec::new() })
+}
+
+/// Refuses a property list whose RequestType Apple's schema does not know; with `force` it is only
+/// remarked on. Its keys are the sender's own affair: the device gets the bytes as they are.
+pub fn known(request: &mut Request, force: bool) -> Result<()> {
+    let mut checker = Checker::new(force);
+    known_keys(&mut checker, &request.request_type, "/Command")?;
+    request.warnings.extend(checker.warnings);
+    Ok(())
+}
+
+/// Where in what was sent the mistake is.
+fn at<E: ToString>(pointer: &'static str) -> impl Fn(E) -> Error {
+    move |error| Error::invalid_at(pointer, error.to_string())
 }
 
 /// The keys of a command, or nothing for one that is only accepted by `force`.

@@ -5,9 +5,9 @@
 //!
 //! **Invariant:** a command that is on no list needs an administrator and waits its turn.
 
-/// Commands that only ask, or make the device ask us. None shows a secret, deletes anything,
-/// interrupts anybody or says where somebody is.
-const HARMLESS: [&str; 21] = [
+/// Commands that only ask, make the device ask us, or start it anew. None shows a secret, deletes or
+/// configures anything, or says where somebody is.
+const HARMLESS: [&str; 23] = [
     "ActiveNSExtensions",
     "AvailableOSUpdates",
     "CertificateList",
@@ -24,9 +24,12 @@ const HARMLESS: [&str; 21] = [
     "OSUpdateStatus",
     "ProfileList",
     "ProvisioningProfileList",
+    // A device that was restarted or shut down is what it was before, for whoever held it.
+    "RestartDevice",
     "Restrictions",
     "ScheduleOSUpdateScan",
     "SecurityInfo",
+    "ShutDownDevice",
     "UserList",
     "ValidateApplications",
 ];
@@ -66,7 +69,14 @@ mod tests {
 
     #[test]
     fn asking_needs_no_administrator_and_taking_does() {
-        for name in ["DeviceInformation", "SecurityInfo", "ProfileList", "DeclarativeManagement"] {
+        for name in [
+            "DeviceInformation",
+            "SecurityInfo",
+            "ProfileList",
+            "DeclarativeManagement",
+            "RestartDevice",
+            "ShutDownDevice",
+        ] {
             assert!(!needs_admin(name), "{name}");
         }
         for name in [
@@ -75,8 +85,10 @@ mod tests {
             "ClearPasscode",
             "RemoveProfile",
             "InstallProfile",
+            "InstallApplication",
             "Settings",
-            "RestartDevice",
+            "ScheduleOSUpdate",
+            "LogOutUser",
             "ActivationLockBypassCode",
             "VerifyRecoveryLock",
             "DeviceLocation",

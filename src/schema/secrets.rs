@@ -33,8 +33,28 @@ const NAMES: [&str; 16] = [
 
 /// Ends of names that are secret when a string or data stands there: `SetFirmwarePassword` is also a
 /// dictionary that says whether it was changed, `HasSecureToken` a boolean.
-const ENDS: [&str; 7] =
-    ["password", "passwordhash", "passcode", "token", "secret", "privatekey", "recoverykey"];
+const ENDS: [&str; 11] = [
+    "apikey",
+    "passcode",
+    "passphrase",
+    "password",
+    "passwordhash",
+    "privatekey",
+    "psk",
+    "recoverykey",
+    "secret",
+    "secretkey",
+    "token",
+];
+
+/// What an app is configured with and what it says back are the app's own words: licence keys and
+/// addresses with passwords in them, under names that nobody can know.
+const APPS: [(&str, &str); 4] = [
+    ("InstallApplication", "Configuration"),
+    ("ManagedApplicationConfiguration", "Configuration"),
+    ("ManagedApplicationFeedback", "Feedback"),
+    ("Settings", "Configuration"),
+];
 
 /// Replaces every secret by null; answers the names of what was hidden, each once, in order.
 pub fn redact(request_type: &str, json: &mut Json) -> Vec<String> {
@@ -82,6 +102,9 @@ fn is_secret(request_type: &str, name: &str, text: bool) -> bool {
     if request_type == "InstallProfile" && name == "Payload" {
         return true;
     }
+    if APPS.contains(&(request_type, name)) {
+        return true;
+    }
     text && ENDS.iter().any(|end| ends_with(name, end))
 }
 
@@ -125,6 +148,20 @@ mod tests {
             ("InstallProfile", json!({"Payload": "x"})),
             ("TriggerEnhancedLogCollection", json!({"AppleCareToken": "x"})),
             ("NewerThanTheTable", json!({"Deep": [{"ClientSecret": "x"}]})),
+            ("NewerThanTheTable", json!({"WiFiPSK": "x"})),
+            ("NewerThanTheTable", json!({"apiKey": "x"})),
+            ("NewerThanTheTable", json!({"Passphrase": "x"})),
+            ("NewerThanTheTable", json!({"AWSSecretKey": "x"})),
+            (
+                "Settings",
+                json!({"Settings": [{"Item": "ApplicationConfiguration", "Configuration": {"a": 1}}]}),
+            ),
+            ("InstallApplication", json!({"Configuration": {"licence": "x"}})),
+            (
+                "ManagedApplicationConfiguration",
+                json!({"ApplicationConfigurations": [{"Configuration": {"a": "x"}}]}),
+            ),
+            ("ManagedApplicationFeedback", json!({"ManagedApplicationFeedback": [{"Feedback": {"a": "x"}}]})),
         ] {
             assert!(has_secrets(request_type, &json::from_json(&body).unwrap()), "{body}");
             assert_eq!(redact(request_type, &mut body.clone()).len(), 1, "{body}");

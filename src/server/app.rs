@@ -11,8 +11,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::any;
-use rusqlite::OptionalExtension;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::certificate_files::CertificateFiles;
 use super::client_certificates::ClientCertificates;
@@ -20,15 +20,15 @@ use super::listener::{Listener, Socket};
 use super::network::Network;
 use super::signer::self_signed;
 use super::tls::{self, ServerCertificate};
-use super::{redirect, tasks};
+use super::{files, redirect, tasks};
 use crate::admin::Admin;
 use crate::apns::Apns;
 use crate::clock::Clock;
-use crate::config::{Config, TlsMode};
+use crate::config::{Config, Origin, TlsMode};
 use crate::ddm;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
-use crate::mdm::{self, Mdm, caller::Proxy};
+use crate::mdm::{self, Mdm, caller::Proxy, listing};
 use crate::pki::authority::Authority;
 use crate::pki::seal::{self, Seal};
 use crate::pki::tls_names::{Names, machine_host_name};
@@ -40,6 +40,8 @@ pub const SOCKET: &str = "russet.sock";
 
 /// How long requests may go on after the server was asked to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the database may take to be closed: the last requests may still hold it for a moment.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Everything but the ports.
 pub struct App {
@@ -65,7 +67,7 @@ impl App {
     /// In words: the disk's, a newer schema, a lost sealing key, a certificate file that is missing.
     pub async fn open(config: &Config, lock: Lock, clock: Clock) -> Result<Self> {
         let store = Store::open(&config.data_dir, clock.clone())?;
-        keep_public_url(&store, config).await?;
+        keep_public_url(&store, config)?;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let seal = open_seal(&store, &config.data_dir, credentials.as_deref()).await?;
 
@@ -75,7 +77,9 @@ impl App {
         if let Some(authority) = &authority {
             client_certificates.name_authority(authority.subject_der());
         }
-        let names = Names::new(config.public_host(), machine_host_name().as_deref(), &config.server.listen);
+        let listen = [config.server.listen.as_slice(), &config.server.admin_listen].concat();
+        let names = Names::new(config.public_host(), machine_host_name().as_deref(), &listen)
+            .and_host(config.admin.host.as_deref());
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
                 let (pair, signer) = self_signed(&store, &seal, organization, &names).await?;
@@ -104,7 +108,7 @@ impl App {
             header: config.proxy.client_certificate_header.clone(),
         };
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, proxy, config.enrollment.renew_before_days);
-        let admin = Admin::new(&mdm);
+        let admin = Admin::new(&mdm, &page_url(config));
         Ok(Self {
             config: config.clone(),
             store,
@@ -136,6 +140,7 @@ impl App {
         let trust = self.enroll.trust_routes();
         let devices = self.mdm.routes().layer(request::limit(mdm::BODY_LIMIT as u64));
         let enroll = self.enroll.routes().layer(request::limit(enroll::BODY_LIMIT as u64));
+        let enroll = enroll.layer(request::forwarded(&self.config.proxy.trusted));
         trust.merge(devices).merge(enroll)
     }
 
@@ -160,7 +165,8 @@ impl App {
         let addresses = listener.addresses().to_vec();
         let admin_addresses = admin.addresses().to_vec();
 
-        let network = Network::default();
+        let listeners = [&listener, &admin, &http].iter().filter(|of| !of.addresses().is_empty()).count();
+        let network = Network::with_room(files::room(listeners));
         let asked = tls::config(&self.server_certificate, Some(&self.client_certificates))?;
         let unasked = tls::config(&self.server_certificate, None)?;
         network.serve_tls(listener, asked, public);
@@ -178,10 +184,16 @@ impl App {
         Ok(Running { app, network, tasks: running_tasks, addresses, admin_addresses })
     }
 
-    /// Ends without having served: writes what is gathered.
+    /// Ends: writes what is gathered, and lets go of the folder when the database is closed.
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
-        drop(self.lock);
+        let closed = self.store.closed();
+        let Self { lock, store, mdm, enroll, admin, .. } = self;
+        drop((store, mdm, enroll, admin));
+        if timeout(CLOSING, closed).await.is_err() {
+            tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
+        }
+        drop(lock);
     }
 }
 
@@ -189,7 +201,8 @@ impl App {
 pub struct Running {
     pub app: Arc<App>,
     network: Network,
-    tasks: JoinSet<()>,
+    /// What it does without being asked. Whoever wants to do that by hand shuts them down.
+    pub tasks: JoinSet<()>,
     /// Where devices are served, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Where people are served, if that is elsewhere.
@@ -209,11 +222,14 @@ impl Running {
         Ok(noted.await? == 1)
     }
 
-    /// Lets requests finish, writes what is gathered, and ends.
+    /// Lets requests finish, writes what is gathered, closes the database, and ends.
     pub async fn stop(mut self) {
         self.network.stop(PATIENCE).await;
         self.tasks.shutdown().await;
-        flush(&self.app.mdm, &self.app.store).await;
+        match Arc::try_unwrap(self.app) {
+            Ok(app) => app.close().await,
+            Err(app) => flush(&app.mdm, &app.store).await,
+        }
     }
 }
 
@@ -236,34 +252,34 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
+/// Where people open the page: `public_url`, unless they have listeners of their own.
+fn page_url(config: &Config) -> String {
+    let Some(listen) = config.server.admin_listen.first() else {
+        return config.server.public_url.to_string();
+    };
+    let host = match &config.admin.host {
+        Some(host) => host.clone(),
+        None if listen.ip().is_unspecified() => config.public_host().to_owned(),
+        None => listen.ip().to_canonical().to_string(),
+    };
+    Origin { host, port: listen.port() }.to_string()
+}
+
 /// Devices that enrolled know the server by one name for ever; a configuration with another is
-/// refused while there are any. Names that only this machine knows bind nobody.
-async fn keep_public_url(store: &Store, config: &Config) -> Result<()> {
-    let (wanted, is_localhost) = (config.server.public_url.to_string(), config.public_url_is_localhost());
-    store
-        .write("public_url", move |tx| {
-            let told: Option<String> = tx
-                .query_row("SELECT value FROM facts WHERE name = 'public_url'", [], |row| row.get(0))
-                .optional()?;
-            let enrolled = mdm::enrollment::is_any_enrolled(tx)?;
-            match told {
-                Some(told) if told == wanted => Ok(()),
-                Some(told) if enrolled => Err(Error::conflict(format!(
-                    "public_url is {wanted}, but devices are enrolled that know this server as {told} and would be lost; \
-                     write public_url = \"{told}\" again, or unenroll them first"
-                ))),
-                _ if is_localhost => Ok(()),
-                _ => {
-                    tx.execute(
-                        "INSERT INTO facts (name, value) VALUES ('public_url', ?1)
-                         ON CONFLICT DO UPDATE SET value = excluded.value",
-                        [&wanted],
-                    )?;
-                    Ok(())
-                }
-            }
-        })
-        .await
+/// refused while there are any. A name that only this machine knows binds nobody.
+fn keep_public_url(store: &Store, config: &Config) -> Result<()> {
+    let wanted = config.server.public_url.to_string();
+    let lost = store
+        .peek(listing::servers_known)?
+        .into_iter()
+        .find(|known| *known != wanted && !Origin::parse(known).is_ok_and(|known| known.is_localhost()));
+    match lost {
+        None => Ok(()),
+        Some(known) => Err(Error::conflict(format!(
+            "public_url is {wanted}, but devices are enrolled that know this server as {known} and would be lost; \
+             write public_url = \"{known}\" again, or unenroll them first"
+        ))),
+    }
 }
 
 /// The sealing key may be made only while nothing is sealed; the fact says that something may be.

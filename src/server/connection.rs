@@ -5,7 +5,8 @@
 //! (CVE-2023-44487), time.
 //!
 //! **Invariant:** a connection that neither asks nor takes anything ends by itself: within two
-//! minutes when idle, within six when a reply is not taken.
+//! minutes when idle, within six when a reply is not taken; where others wait for its place, within
+//! [`HURRY`] when it has no request under way.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -27,11 +28,15 @@ use tracing::debug;
 
 use crate::request::Peer;
 use crate::server::body::{Busy, Leaving};
+use crate::server::budget::{Budget, Purse};
 use crate::server::layers;
 
 /// Every how long a connection is looked at; also how long HTTP/1.1 waits for the next request's
 /// header to be complete.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long a connection without a request may keep its place while others wait for one: from its
+/// first byte when it never had a request, and from when it was asked to leave when it had.
+const HURRY: Duration = Duration::from_secs(10);
 /// How many looks without a byte moving end a connection that has a reply under way.
 const STALLED_LOOKS: u32 = 5;
 /// All header fields of a request; an `Mdm-Signature` with its chain takes about 6 KiB.
@@ -57,14 +62,29 @@ pub(super) enum Phase {
 }
 
 /// What is known of one connection's doings.
-#[derive(Default)]
 pub(super) struct Activity {
+    began: Instant,
+    /// What pays for the bodies of its requests.
+    purse: Arc<Purse>,
     /// Requests whose replies are not out yet.
     busy: Arc<AtomicUsize>,
     /// Requests so far.
     served: AtomicU64,
     /// Reads and writes that moved something.
     pub(super) moved: Arc<AtomicU64>,
+}
+
+impl Activity {
+    /// That of a connection which was just accepted.
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            began: Instant::now(),
+            purse: Purse::new(budget),
+            busy: Arc::default(),
+            served: AtomicU64::new(0),
+            moved: Arc::default(),
+        }
+    }
 }
 
 /// Serves requests on `io` until it ends.
@@ -83,9 +103,9 @@ pub(super) async fn serve<I>(
     let service = service_fn(move |request: Request<Incoming>| {
         seen.served.fetch_add(1, Ordering::Relaxed);
         let busy = Busy::new(&seen.busy);
-        let (router, peer) = (router.clone(), peer.clone());
+        let (router, peer, purse) = (router.clone(), peer.clone(), seen.purse.clone());
         async move {
-            let response = layers::answer(router, request, peer).await;
+            let response = layers::answer(router, request, peer, &purse).await;
             Ok::<_, Infallible>(response.map(|body| Leaving::new(body, busy)))
         }
     });
@@ -121,6 +141,7 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
     let mut connection = pin!(connection);
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
     let (mut served, mut moved, mut still, mut leaving) = (0, 0, 0, false);
+    let mut due = activity.began + HURRY;
     loop {
         tokio::select! {
             // The connection first: the rest matters once in a minute.
@@ -133,12 +154,17 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
                 connection.as_mut().graceful_shutdown();
                 leaving = true;
             }
-            () = signals.crowded.notified(), if !leaving => {
-                // Whoever was served makes room for whoever waits.
+            () = signals.crowded.notified() => {
+                // Whoever has no request makes room for whoever waits: asked, if there is one to ask.
                 let idle = activity.busy.load(Ordering::Relaxed) == 0;
-                if idle && activity.served.load(Ordering::Relaxed) > 0 {
+                let asked = leaving || activity.served.load(Ordering::Relaxed) == 0;
+                if idle && !asked {
                     connection.as_mut().graceful_shutdown();
                     leaving = true;
+                    due = Instant::now() + HURRY;
+                } else if idle && Instant::now() >= due {
+                    debug!("a connection without a request is dropped, since others wait");
+                    return;
                 }
             }
             _ = looks.tick() => {
@@ -159,3 +185,6 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

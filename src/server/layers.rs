@@ -13,12 +13,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath};
 use axum::response::{IntoResponse, Response};
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::{BoxError, Router};
+use hyper::body::Body as HttpBody;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Request, StatusCode};
 use tower::{Layer, Service};
 use tracing::field::{Empty, display};
@@ -26,13 +26,17 @@ use tracing::{Instrument, Span, debug, error, info_span};
 
 use crate::request::{Allowance, Peer, RequestId};
 use crate::server::body::Arriving;
+use crate::server::budget::Purse;
 
 pub use crate::request::limit;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request. Never fails: what goes wrong is a reply.
-pub(super) async fn answer(router: Router, request: Request<Incoming>, peer: Peer) -> Response {
+/// Answers one request. Never fails: what goes wrong is a reply. `purse` pays for its body.
+pub(super) async fn answer<B>(router: Router, request: Request<B>, peer: Peer, purse: &Arc<Purse>) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let id = RequestId::next();
     let span = info_span!(
         "request",
@@ -44,14 +48,23 @@ pub(super) async fn answer(router: Router, request: Request<Incoming>, peer: Pee
         message = Empty,
         status = Empty,
     );
-    let mut response = outcome(router, request, peer, id).instrument(span).await;
+    let mut response = outcome(router, request, peer, id, purse).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
 }
 
-async fn outcome(mut router: Router, request: Request<Incoming>, peer: Peer, id: RequestId) -> Response {
+async fn outcome<B>(
+    mut router: Router,
+    request: Request<B>,
+    peer: Peer,
+    id: RequestId,
+    purse: &Arc<Purse>,
+) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let manners = Manners { json: request.uri().path().starts_with("/api/"), id };
     if is_compressed(request.headers()) {
         let words = "compressed request bodies are not accepted; send it as it is, without Content-Encoding";
@@ -65,7 +78,7 @@ async fn outcome(mut router: Router, request: Request<Incoming>, peer: Peer, id:
     } else {
         let allowance = Arc::new(Allowance::default());
         parts.extensions.insert(allowance.clone());
-        (Body::new(Arriving::new(incoming, allowance.clone(), parts.version)), Some(allowance))
+        (Body::new(Arriving::new(incoming, allowance.clone(), parts.version, purse)), Some(allowance))
     };
     let mut request = Request::from_parts(parts, body);
     // The bounds of `Arriving` are the ones that count.
@@ -85,9 +98,17 @@ async fn outcome(mut router: Router, request: Request<Incoming>, peer: Peer, id:
             let words = "the body is larger than this address takes; send less at once";
             manners.refuse(StatusCode::PAYLOAD_TOO_LARGE, "too_large", words)
         }
+        Some(body) if body.crowded() => {
+            let words = "too many large bodies arrive at the same time; send it again in a moment";
+            let mut busy = manners.refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", words);
+            busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            busy
+        }
         Some(body) if body.late() => {
             let words = "the body did not arrive in time; send it again over a better connection";
-            manners.refuse(StatusCode::REQUEST_TIMEOUT, "timeout", words)
+            // Devices know few codes, and what a device sends badly is 400.
+            let status = if manners.json { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+            manners.refuse(status, "timeout", words)
         }
         _ => response,
     };
@@ -169,3 +190,6 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Named<S> {
         self.0.call(request)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,15 @@
 //! bounds and names every request; the routers come from `mdm`, `enroll` and `admin`.
 //!
 //! **Invariant:** what a peer can make the server hold in memory or wait for is bounded before any
-//! handler runs.
+//! handler runs: connections by `network`, their bytes by `budget`, their time by `connection`.
 
 mod app;
 mod body;
+mod budget;
 pub mod certificate_files;
 pub mod client_certificates;
 mod connection;
+mod files;
 pub mod layers;
 mod linger;
 pub mod listener;

@@ -1,11 +1,11 @@
 //! All listeners and connections of the running server.
 //!
 //! `server` makes one [`Network`], gives it every [`Listener`] with a router, and stops it at the
-//! end. Each listener has its own room, so that a flood of devices does not lock the administrator
-//! out of `admin_listen`.
+//! end. Each listener has its own room and its own `budget` for bodies, so that a flood of devices
+//! does not lock the administrator out of `admin_listen`.
 //!
 //! **Invariant:** no number of connections, half-open or idle, uses more than its room or keeps
-//! others out for longer than the handshake may take.
+//! others out for longer than the handshake may take (`connection`'s `HURRY`).
 
 use std::convert::Infallible;
 use std::io::{Error as IoError, ErrorKind};
@@ -23,13 +23,14 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::request::Peer;
+use crate::server::budget::{self, Budget};
 use crate::server::connection::{self, Activity, Phase, Signals};
 use crate::server::layers;
 use crate::server::linger::Linger;
 use crate::server::listener::{Listener, Socket};
 
-/// Connections of one listener.
-const ROOM: usize = 4096;
+/// Connections of one listener, where the system allows as many.
+pub(super) const ROOM: usize = 4096;
 /// TLS handshakes of one listener at a time; the rest waits for its turn.
 const HANDSHAKES: usize = 512;
 /// How long a handshake may take, waiting included.
@@ -39,6 +40,8 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// Accepts and serves until it is stopped.
 pub struct Network {
+    /// Connections of each listener.
+    room: usize,
     phase: watch::Sender<Phase>,
     /// Held by every task; when none is left, `gone` ends.
     alive: mpsc::Sender<Infallible>,
@@ -48,11 +51,16 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         let (alive, gone) = mpsc::channel(1);
-        Self { phase: watch::Sender::new(Phase::Open), alive, gone }
+        Self { room: ROOM, phase: watch::Sender::new(Phase::Open), alive, gone }
     }
 }
 
 impl Network {
+    /// One whose listeners have that many connections each at the most.
+    pub fn with_room(room: usize) -> Self {
+        Self { room, ..Self::default() }
+    }
+
     /// Serves `router` over TLS.
     pub fn serve_tls(&self, listener: Listener, config: Arc<ServerConfig>, router: Router) {
         self.serve(listener, Some(TlsAcceptor::from(config)), router);
@@ -94,6 +102,7 @@ struct Door {
     router: Router,
     room: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    budget: Arc<Budget>,
     signals: Signals,
     _alive: mpsc::Sender<Infallible>,
 }
@@ -103,8 +112,9 @@ impl Door {
         Self {
             tls,
             router: layers::name_routes(router),
-            room: Arc::new(Semaphore::new(ROOM)),
+            room: Arc::new(Semaphore::new(network.room)),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            budget: Budget::new(budget::SHARED),
             signals: Signals { phase: network.phase.subscribe(), crowded: Arc::new(Notify::new()) },
             _alive: network.alive.clone(),
         }
@@ -139,7 +149,8 @@ impl Signals {
 async fn accept(socket: TcpListener, door: Door) {
     loop {
         let arrived = tokio::select! {
-            () = door.closing() => return,
+            // The listener first: with the door goes the last word that the network waits for.
+            () = door.closing() => return drop(socket),
             arrived = async { (door.enter().await, socket.accept().await) } => arrived,
         };
         match arrived {
@@ -147,7 +158,7 @@ async fn accept(socket: TcpListener, door: Door) {
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                 // Replies are small, and written whole.
                 let _ = stream.set_nodelay(true);
-                let activity = Activity::default();
+                let activity = Activity::new(&door.budget);
                 let stream = Linger::new(stream, activity.moved.clone());
                 let door = door.clone();
                 tokio::spawn(async move {
@@ -203,12 +214,13 @@ where
 async fn accept_local(socket: Socket, door: Door) {
     loop {
         let arrived = tokio::select! {
-            () = door.closing() => return,
+            // As in `accept`.
+            () = door.closing() => return drop(socket),
             arrived = async { (door.enter().await, socket.listener.accept().await) } => arrived,
         };
         match arrived {
             (permit, Ok((stream, _))) => {
-                let activity = Activity::default();
+                let activity = Activity::new(&door.budget);
                 let stream = Linger::new(stream, activity.moved.clone());
                 let door = door.clone();
                 tokio::spawn(async move {

@@ -6,6 +6,7 @@
 use super::tls::Pair;
 use crate::enroll::Signer;
 use crate::error::{Error, Result};
+use crate::mdm::enrollment;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::seal::Seal;
@@ -21,6 +22,9 @@ pub(super) async fn self_signed(
     organization: &str,
     names: &Names,
 ) -> Result<(Pair, Signer)> {
+    // Nobody has to be kept by a root that cannot name what the configuration wants named.
+    let relied_on = store.peek(enrollment::is_any_enrolled)?;
+    let names = &if relied_on { names.clone() } else { names.clone().all_needed() };
     let damaged = |source| Error::caused("a certificate of this server cannot be read", source);
     let wrong_key = |source| Error::caused("a key of this server cannot be read", source);
     let (leaf, chain, signer, anchor) = match TlsAuthority::open(store, seal, organization, names).await? {

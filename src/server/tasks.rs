@@ -17,7 +17,7 @@ use crate::config::TlsMode;
 use crate::ddm;
 use crate::enroll::{Signer, session};
 use crate::error::Result;
-use crate::mdm::{event, queue, renewal, wake};
+use crate::mdm::{event, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
 use crate::storage::Tx;
 
@@ -98,8 +98,12 @@ impl App {
         }
         if config.tls.mode == TlsMode::SelfSigned {
             let (pair, signer) = self_signed(&self.store, &self.seal, organization, &self.names).await?;
-            if self.server_certificate.pair().chain != pair.chain && signer.anchor.is_some() {
-                self.server_certificate.replace(pair)?;
+            // While the clock is wrong there is no anchor, and what is in use stays.
+            if signer.anchor.is_some() {
+                // Each ends by itself: the signer of profiles may be new where the TLS certificate is not.
+                if self.server_certificate.pair().chain != pair.chain {
+                    self.server_certificate.replace(pair)?;
+                }
                 self.signer.store(Arc::new(signer));
             }
         }
@@ -114,11 +118,19 @@ async fn history(app: &App) -> Result<()> {
         return Ok(());
     }
     let before = clock.now() - i64::from(app.config().retention.days) * DAY;
-    app.store.write("sessions.thin", session::thin).await?;
+    // What is thrown away is found by a reader.
+    for ids in app.store.read(move |conn| event::outlived(conn, before)).await?.chunks(AT_ONCE as usize) {
+        let ids = ids.to_vec();
+        app.store.write("events.thin", move |tx| event::remove(tx, &ids)).await?;
+    }
+    for ids in app.store.read(move |conn| queue::outlived(conn, before)).await?.chunks(AT_ONCE as usize) {
+        let ids = ids.to_vec();
+        app.store.write("commands.thin", move |tx| queue::remove(tx, &ids)).await?;
+    }
+    while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
+    while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
     app.store.write("snapshots.thin", ddm::snapshot::thin).await?;
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);
     while app.store.write("status.thin", changes).await? > 0 {}
-    while app.store.write("events.thin", move |tx| event::thin(tx, before, AT_ONCE)).await? > 0 {}
-    while app.store.write("commands.thin", move |tx| queue::thin(tx, before, AT_ONCE)).await? > 0 {}
     Ok(())
 }

@@ -11,6 +11,7 @@ use plist::{Dictionary, Value};
 use super::connection::Command;
 use super::device::{Channel, Device};
 use super::kind::Kind;
+use super::profile::Profile;
 use super::rights::unknown;
 
 /// What a device says about a command.
@@ -114,6 +115,11 @@ impl Device {
             "Restrictions" => Answer::with([("GlobalRestrictions", Value::Dictionary(Dictionary::new()))]),
             "ProfileList" => self.profile_list(keys),
             "InstallProfile" => match keys.get("Payload").and_then(Value::as_data) {
+                Some(payload)
+                    if Profile::read(payload).is_ok_and(|profile| self.is_declared(&profile.identifier)) =>
+                {
+                    Answer::error(4001, "The profile is managed by a declaration.")
+                }
                 Some(payload) => self.install_profile(payload).await,
                 None => Answer::format_error("Payload is missing"),
             },
@@ -223,7 +229,7 @@ fn works_while_locked(kind: &str) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::simulator::profile::{Management, Profile, tests::enrollment};
+    use crate::simulator::profile::{Management, tests::enrollment};
     use crate::simulator::wire::Trust;
 
     fn enrolled(kind: Kind) -> Device {

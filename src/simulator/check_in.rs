@@ -32,7 +32,7 @@ impl Device {
             say("ModelName", model.model_name);
         }
         say("OSVersion", &self.os_version);
-        say("BuildVersion", model.build_version);
+        say("BuildVersion", &self.build_version);
         say("ProductName", model.product_name);
         say("SerialNumber", &self.serial_number);
         self.check_in(message).await.map(drop)

@@ -65,6 +65,7 @@ impl Device {
         }
         self.meter.connected(exchanges.len());
         self.synchronise_if_due(channel).await?;
+        self.follow_up(channel).await?;
         self.wire.close();
         Ok(exchanges)
     }

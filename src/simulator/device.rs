@@ -16,7 +16,7 @@ use super::apple::Apple;
 use super::ber::Lengths;
 use super::certificate::Digest;
 use super::cms::Form;
-use super::declarations::Engine;
+use super::declarations::{Engine, Update};
 use super::identity::{Identity, Key};
 use super::kind::Kind;
 use super::profile::{Management, Profile};
@@ -38,6 +38,8 @@ pub struct Device {
     pub name: String,
     /// OSVersion; settable, so that an update can be played.
     pub os_version: String,
+    /// BuildVersion; an update changes it with the version.
+    pub build_version: String,
     /// Whether commands for supervised devices are obeyed.
     pub supervised: bool,
     /// Whether it waits in Setup Assistant for DeviceConfigured.
@@ -46,6 +48,10 @@ pub struct Device {
     pub locked: bool,
     /// Whether somebody set a passcode; ClearPasscode takes it away.
     pub passcode: bool,
+    /// Whether FileVault is on; Macs only.
+    pub filevault: bool,
+    /// The software update that a declaration has set going.
+    pub update: Option<Update>,
     /// Whether EnableLostMode was obeyed.
     pub lost: bool,
     /// How it signs its messages.
@@ -151,10 +157,13 @@ impl Device {
             serial_number: Kind::serial_number(),
             name,
             os_version: kind.model().os_version.to_owned(),
+            build_version: kind.model().build_version.to_owned(),
             supervised: kind == Kind::Mac,
             awaiting_configuration: false,
             locked: false,
             passcode: kind.has_unlock_token(),
+            filevault: kind == Kind::Mac,
+            update: None,
             lost: false,
             form,
             scep_lengths: if kind == Kind::Mac { Lengths::Definite } else { Lengths::Indefinite },
@@ -231,6 +240,7 @@ impl Device {
         self.identity = None;
         self.profiles.clear();
         self.declarations = Engine::default();
+        self.update = None;
         if let Some(user) = &mut self.user {
             user.declarations = Engine::default();
         }
@@ -243,6 +253,9 @@ impl Device {
         fresh.udid.clone_from(&self.udid);
         fresh.serial_number.clone_from(&self.serial_number);
         fresh.supervised = self.supervised;
+        // Erasing takes the data, not the system.
+        fresh.os_version.clone_from(&self.os_version);
+        fresh.build_version.clone_from(&self.build_version);
         fresh.key.clone_from(&self.key);
         fresh.ear = self.ear.take();
         *self = fresh;

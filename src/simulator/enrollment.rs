@@ -52,7 +52,7 @@ impl Device {
             ("UDID", self.udid.as_str()),
             ("SERIAL", &self.serial_number),
             ("PRODUCT", model.product_name),
-            ("VERSION", model.build_version),
+            ("VERSION", &self.build_version),
             ("OS_VERSION", &self.os_version),
             ("LANGUAGE", "en"),
         ];

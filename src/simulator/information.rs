@@ -41,7 +41,7 @@ impl Device {
             "SerialNumber" => Some(self.serial_number.as_str().into()),
             "DeviceName" => Some(self.name.as_str().into()),
             "OSVersion" => Some(self.os_version.as_str().into()),
-            "BuildVersion" | "SupplementalBuildVersion" => Some(model.build_version.into()),
+            "BuildVersion" | "SupplementalBuildVersion" => Some(self.build_version.as_str().into()),
             "ModelName" => Some(model.model_name.into()),
             "Model" => Some(if is_mac { model.product_name } else { model.model }.into()),
             "ModelNumber" => Some(model.model.into()),
@@ -135,8 +135,8 @@ impl Device {
                 ("Applications", Value::Array(Vec::new())),
             ]);
             info.extend(Dictionary::from_iter([
-                ("FDE_Enabled", Value::from(true)),
-                ("FDE_HasPersonalRecoveryKey", true.into()),
+                ("FDE_Enabled", Value::from(self.filevault)),
+                ("FDE_HasPersonalRecoveryKey", self.filevault.into()),
                 ("FDE_HasInstitutionalRecoveryKey", false.into()),
                 ("SystemIntegrityProtectionEnabled", true.into()),
                 ("AuthenticatedRootVolumeEnabled", true.into()),

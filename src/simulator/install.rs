@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::profile::{self, Management, Profile};
 
 impl Device {
+    /// Installs a configuration profile, or renews the enrollment profile with one.
     pub(super) async fn install_profile(&mut self, bytes: &[u8]) -> Answer {
         let profile = match Profile::read(bytes) {
             Ok(profile) => profile,
@@ -74,6 +75,9 @@ impl Device {
     pub(super) fn remove_profile(&mut self, identifier: &str) -> Answer {
         let is_ours = self.management.as_ref().is_some_and(|m| m.identifier == identifier);
         let before = self.profiles.len();
+        if self.is_declared(identifier) {
+            return Answer::error(12075, "The profile is managed by a declaration.");
+        }
         if !is_ours {
             self.profiles.retain(|installed| installed.identifier != identifier);
         }

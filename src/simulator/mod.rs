@@ -13,7 +13,7 @@
 //!   scep  cms  envelope  identity  wire  ber      how it speaks
 //! ```
 //!
-//! **Invariant:** nothing in here uses `pki`, `enroll`, `mdm`, `apns` or `storage`.
+//! **Invariant:** nothing in here uses `pki`, `enroll`, `mdm`, `ddm`, `apns`, `schema` or `storage`.
 
 mod answers;
 mod apple;
@@ -47,7 +47,7 @@ pub use ber::Lengths;
 pub use certificate::Digest;
 pub use cms::{Form, sign_detached};
 pub use connection::{Command, Exchange};
-pub use declarations::{Declaration, Engine};
+pub use declarations::{Declaration, Engine, Reason, State, Update};
 pub use device::{Channel, Device, Push, User};
 pub use fault::Fault;
 pub use fleet::{Event, Fleet, Happened, OWN_KEYS, Plan, simulate};

@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** nothing is sent in the clear; an `http` address is refused before it is opened.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,16 +37,50 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// More than any answer of a device management service.
 const LARGEST_ANSWER: usize = 64 << 20;
 
+/// Where systems keep all their roots in one file: Debian and Alpine, Fedora, openSUSE, macOS and BSD.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 /// Roots that devices trust for TLS.
 #[derive(Clone, Debug)]
 pub struct Trust(Arc<RootCertStore>);
 
 impl Trust {
-    /// The roots of the system (and of `SSL_CERT_FILE`).
-    pub fn system() -> Self {
+    /// The roots of the system, and those of `SSL_CERT_FILE` (PEM, or one in DER) beside them.
+    ///
+    /// # Errors
+    /// `SSL_CERT_FILE` names a file that cannot be read or holds no certificate.
+    pub fn system() -> Result<Self> {
+        let named = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
+        let folder = std::env::var_os("SSL_CERT_DIR").filter(|folder| !folder.is_empty());
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self(Arc::new(roots))
+        // With either variable the library reads that and nothing of the system's.
+        let found = if named.is_none() && folder.is_none() {
+            rustls_native_certs::load_native_certs()
+        } else {
+            let file = BUNDLES.iter().map(Path::new).find(|file| file.exists());
+            rustls_native_certs::load_certs_from_paths(file, folder.as_deref().map(Path::new))
+        };
+        roots.add_parsable_certificates(found.certs);
+        let system = Self(Arc::new(roots));
+        match named {
+            None => Ok(system),
+            Some(file) => system.and_file(Path::new(&file)),
+        }
+    }
+
+    /// With the certificates of this file too, as [`Trust::and_pem`].
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn and_file(&self, file: &Path) -> Result<Self> {
+        let bytes = std::fs::read(file)
+            .map_err(|source| Error::caused(format!("{} cannot be read", file.display()), source))?;
+        self.and_pem(&bytes).map_err(|error| Error::invalid(format!("{}: {error}", file.display())))
     }
 
     /// Nobody: only what is added.

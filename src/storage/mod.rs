@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 pub use lock::Lock;
+pub use reader::Reading;
 pub use writer::Tx;
 
 /// The file's name inside the data folder.
@@ -30,8 +31,9 @@ pub const FILE: &str = "russet.db";
 /// A cheap handle on the database.
 #[derive(Clone)]
 pub struct Store {
-    writer: writer::Writer,
+    // First, so that the writer is the last to close the file and takes the log away.
     readers: Arc<reader::Readers>,
+    writer: writer::Writer,
     clock: Clock,
     path: Arc<PathBuf>,
 }
@@ -106,9 +108,22 @@ impl Store {
         self.readers.with(work)
     }
 
+    /// Begins to read here and now: for a request whose look-ups by key are far apart in the code.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn reading(&self) -> Result<Reading<'_>> {
+        self.readers.begin()
+    }
+
     /// Told after each commit in which a transaction called [`Tx::wake`].
     pub fn woken(&self) -> &Notify {
         self.writer.woken()
+    }
+
+    /// Ends when all handles are gone and the file is closed; it holds none itself.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.writer.closed()
     }
 
     /// The clock that stamps transactions.
@@ -187,6 +202,17 @@ pub(crate) mod tests {
             })
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_leaves_one_file_without_a_log() {
+        let (folder, store) = temporary();
+        store.peek(|_| Ok(())).unwrap();
+        let closed = store.closed();
+        drop(store);
+        closed.await;
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), [FILE]);
     }
 
     #[tokio::test]

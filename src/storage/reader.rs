@@ -1,9 +1,11 @@
 //! Read-only connections, opened as they are needed and kept.
 //!
-//! Readers see the last commit and never wait for the writer; what one closure reads is one state of
-//! the database. There are as many as requests read
-//! at the same moment, but only a few are kept: each holds a page cache of its own.
+//! Readers see the last commit and never wait for the writer; what one [`Reading`] reads is one state
+//! of the database. There are as many as requests read at the same moment, but only a few are kept: each
+//! holds a page cache of its own.
 
+use std::num::NonZero;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,32 +13,36 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Result;
 
-/// How many idle connections are kept.
+/// How many idle connections are kept at least; more where more threads serve requests.
 const KEPT: usize = 4;
+/// What all kept connections may cache together, in KiB.
+const CACHE: usize = 8000;
 
 pub(super) struct Readers {
     path: PathBuf,
+    kept: usize,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::new(Vec::new()) }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { path: path.to_owned(), kept: threads.max(KEPT), idle: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&*self.begin()?)
+    }
+
+    /// One transaction takes the file's locks once, where each statement by itself would.
+    pub(super) fn begin(&self) -> Result<Reading<'_>> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.open()?,
         };
-        let answer = in_transaction(&connection, work);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that could not end its transaction is of no use to the next.
-        if idle.len() < KEPT && connection.is_autocommit() {
-            idle.push(connection);
-        }
-        answer
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Reading { readers: self, connection: Some(connection) })
     }
 
     fn open(&self) -> Result<Connection> {
@@ -47,18 +53,36 @@ impl Readers {
         connection.execute_batch(
             "PRAGMA query_only = ON;
              PRAGMA trusted_schema = OFF;
-             PRAGMA cache_size = -2000;
              PRAGMA busy_timeout = 5000;",
         )?;
+        let cache = i64::try_from(CACHE / self.kept).unwrap_or_default();
+        connection.pragma_update(None, "cache_size", -cache)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     }
 }
 
-/// One transaction takes the file's locks once, where each statement by itself would.
-fn in_transaction<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    connection.prepare_cached("BEGIN")?.execute([])?;
-    let answer = work(connection);
-    connection.prepare_cached("COMMIT")?.execute([])?;
-    answer
+/// A read transaction, which ends when it is dropped; the disk is not waited for with one in hand.
+pub struct Reading<'a> {
+    readers: &'a Readers,
+    connection: Option<Connection>,
+}
+
+impl Deref for Reading<'_> {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("it is taken out in `drop` alone")
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that could not end its transaction is of no use to the next.
+        if ended.is_ok() && idle.len() < self.readers.kept && connection.is_autocommit() {
+            idle.push(connection);
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rusqlite::Connection;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::clock::{Clock, Seconds};
 use crate::error::{Error, Result};
@@ -63,6 +63,8 @@ struct Job {
 pub(super) struct Writer {
     queue: SyncSender<Job>,
     woken: Arc<Notify>,
+    /// Never told anything; ends when the thread has closed its connection.
+    closed: watch::Receiver<()>,
 }
 
 impl Writer {
@@ -70,11 +72,21 @@ impl Writer {
         let (queue, jobs) = sync_channel(WAITING);
         let woken = Arc::new(Notify::new());
         let signal = woken.clone();
+        let (open, closed) = watch::channel(());
         std::thread::Builder::new()
             .name("writer".into())
-            .spawn(move || run(&connection, &jobs, &clock, &signal))
+            .spawn(move || {
+                run(&connection, &jobs, &clock, &signal);
+                drop(connection);
+                drop(open);
+            })
             .map_err(|source| Error::caused("the database's writer cannot be started", source))?;
-        Ok(Self { queue, woken })
+        Ok(Self { queue, woken, closed })
+    }
+
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closed = self.closed.clone();
+        async move { while closed.changed().await.is_ok() {} }
     }
 
     pub(super) fn woken(&self) -> &Notify {

@@ -57,7 +57,8 @@ async fn an_administrator_decides_on_a_claim() {
     assert_eq!((status, &approved["items"][0]["state"]), (StatusCode::OK, &json!("approved")));
     assert_eq!(appliance.api("POST", "/api/v1/claims/approve", Some(body)).await.0, StatusCode::CONFLICT);
     assert_eq!(appliance.api("GET", &path, None).await.1["claims"], 0);
-    assert!(new.connect(Channel::Device).await.unwrap().is_empty());
+    let told = new.connect(Channel::Device).await.unwrap();
+    assert_eq!(told[0].command.request_type, "DeclarativeManagement", "it is managed now");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use russet::simulator::push_certificate;
 
-use crate::support::{TOPIC, free_port};
+use crate::support::{Port, TOPIC};
 
 /// The program in a folder of its own, without anything of this machine's configuration.
 fn russet(folder: &Path, arguments: &[&str]) -> Command {
@@ -74,6 +74,25 @@ impl Drop for Server {
     }
 }
 
+/// The demo ends when it is told to, and takes everything with it.
+#[test]
+fn a_demo_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = russet(folder.path(), &["demo", "--devices", "2"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains(" answered ")));
+    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success());
+    assert!(lines.any(|line| line.unwrap() == "Everything of the demo is removed."));
+    let (code, _, error) = said(&demo.wait_with_output().unwrap());
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 fn write_push_certificate(folder: &Path) {
     let (certificate, key) = push_certificate(TOPIC).unwrap();
     std::fs::write(folder.join("push.pem"), certificate).unwrap();
@@ -84,7 +103,8 @@ fn write_push_certificate(folder: &Path) {
 fn a_server_in_an_empty_folder_enrolls_devices_with_four_commands() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let port = free_port().port();
+    let reserved = Port::reserve();
+    let port = reserved.number();
     let mut server = Server::start(folder, port);
     let words = server.first_words.join("\n");
     assert!(words.contains(&format!("https://localhost:{port}/sign-in/")), "{words}");
@@ -100,7 +120,7 @@ fn a_server_in_an_empty_folder_enrolls_devices_with_four_commands() {
     assert_eq!(code, 0, "{error}");
     assert!(shown.contains(TOPIC), "{shown}");
 
-    let (code, link, error) = said(&run(folder, port, &["invite", "--uses", "3"]));
+    let (code, link, error) = said(&run(folder, port, &["invite", "--uses", "4"]));
     assert_eq!(code, 0, "{error}");
     assert!(error.contains("public_url"), "localhost is said to be this machine only: {error}");
     let link = link.trim();
@@ -112,12 +132,22 @@ fn a_server_in_an_empty_folder_enrolls_devices_with_four_commands() {
     assert_eq!(code, 0, "{report}{error}");
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["enrolled"], 3, "{report:#}");
+    // SSL_CERT_FILE may be PEM, or what /ca.crt gives; one that is not there is said.
+    std::fs::write(folder.join("ca.crt"), root_of(folder)).unwrap();
+    let with_file = |file: &str| {
+        let mut command = russet(folder, &["simulate", "--enroll", link]);
+        said(&command.env("SSL_CERT_FILE", file).output().unwrap())
+    };
+    let (code, report, error) = with_file("ca.crt");
+    assert_eq!(code, 0, "{report}{error}");
+    let (code, _, error) = with_file("none.crt");
+    assert!(code == 1 && error.contains("none.crt"), "{code}: {error}");
 
     let (code, list, _) = said(&run(folder, port, &["device", "list", "--json"]));
     assert_eq!(code, 0);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let devices = list["items"].as_array().unwrap();
-    assert!(devices.iter().filter(|device| device["channel"] == "device").count() == 3, "{list:#}");
+    assert!(devices.iter().filter(|device| device["channel"] == "device").count() == 4, "{list:#}");
     assert_eq!(server.stop(), 0);
 
     // Without a server the same commands open the folder themselves.
@@ -145,7 +175,8 @@ fn root_of(folder: &Path) -> Vec<u8> {
 #[test]
 fn a_port_in_use_and_a_folder_in_use_are_said_in_words() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port().port();
+    let reserved = Port::reserve();
+    let port = reserved.number();
     let _server = Server::start(folder.path(), port);
     let (code, _, error) = said(&run(folder.path(), port, &["serve"]));
     assert_eq!(code, 1);
@@ -167,11 +198,71 @@ fn check_names_every_mistake_and_exits_with_two() {
     for named in ["russet.toml:2", "russet.toml:3", "public_ulr", "russet.toml:5", "scep"] {
         assert!(error.contains(named), "{named} in {error}");
     }
+    // A file that is named and missing is one of them, and serve says of it that something is wrong.
+    std::fs::write(
+        &file,
+        "[tls]\nmode = \"files\"\ncertificate = \"none.pem\"\nprivate_key = \"key.pem\"\n[log]\nlevel = 1\n",
+    )
+    .unwrap();
+    let (code, _, error) = said(&russet(folder.path(), &["check"]).output().unwrap());
+    assert_eq!(code, 2);
+    let places: Vec<_> = error
+        .lines()
+        .filter_map(|line| Some(line.split_once("russet.toml:")?.1.split_once(": ")?.0))
+        .collect();
+    assert_eq!(places, ["3", "4", "6"], "{error}");
+    assert!(error.contains("tls.certificate: ") && error.contains("none.pem does not exist"), "{error}");
+    let text = std::fs::read_to_string(&file).unwrap().replace("level = 1", "level = \"info\"");
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(said(&russet(folder.path(), &["check"]).output().unwrap()).0, 2);
+    let (code, _, error) = said(&russet(folder.path(), &["serve"]).output().unwrap());
+    assert!(code == 1 && error.contains("none.pem does not exist"), "{code}: {error}");
+
     std::fs::write(&file, "").unwrap();
     let (code, understood, error) = said(&russet(folder.path(), &["check"]).output().unwrap());
     assert_eq!(code, 0, "{error}");
     assert!(understood.contains("https://localhost:8443"), "{understood}");
     assert!(!folder.path().join("russet-data").exists(), "check opens nothing for writing");
+}
+
+#[test]
+fn a_configuration_file_that_is_missing_is_something_wrong_and_no_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["serve"][..], &["check"], &["device", "list"], &["invite"]] {
+        let mut command = russet(folder.path(), command);
+        let (code, _, error) = said(&command.args(["--config", "missing.toml"]).output().unwrap());
+        assert_eq!(code, 1, "{error}");
+        assert!(error.contains("missing.toml: there is no such file"), "{error}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_nothing_with_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["check"][..], &["token", "list", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, _, error) = said(&russet(folder.path(), arguments).stdout(writer).output().unwrap());
+        assert_eq!((code, error.as_str()), (0, ""));
+    }
+}
+
+#[test]
+fn commands_at_the_same_time_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = |name: &str| russet(folder.path(), &["token", "create", name, "--json"]);
+    // The first makes all keys.
+    assert_eq!(said(&create("first").output().unwrap()).0, 0);
+    let together: Vec<_> = ["a", "b", "c"]
+        .map(|name| create(name).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .into_iter()
+        .map(|child| said(&child.wait_with_output().unwrap()))
+        .collect();
+    for (code, made, error) in together {
+        assert_eq!(code, 0, "{error}");
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        assert!(made["token"].as_str().unwrap().starts_with("russet_"));
+    }
 }
 
 #[test]
@@ -182,6 +273,9 @@ fn wrong_usage_exits_with_two() {
         said(&russet(folder.path(), &["token", "create", "x", "--scope", "root"]).output().unwrap()).0,
         2
     );
+    for uses in ["0", "100001", "-1", "many"] {
+        assert_eq!(said(&russet(folder.path(), &["invite", "--uses", uses]).output().unwrap()).0, 2);
+    }
     for usage in
         [["token", "create", "x", "--expires", "90x"], ["invite", "--uses", "1", "--expires", "soon"]]
     {
@@ -195,7 +289,8 @@ fn wrong_usage_exits_with_two() {
 fn groups_and_declarations_live_in_files() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let port = free_port().port();
+    let reserved = Port::reserve();
+    let port = reserved.number();
     let write = |path: &str, text: &str| {
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -98,9 +98,16 @@ async fn a_declaration_reaches_the_device_and_its_report_is_read() {
 #[tokio::test]
 async fn edits_wake_exactly_the_devices_they_concern() {
     let mut appliance = Appliance::start().await;
-    let one = appliance.enroll(Kind::IPhone).await.udid;
-    let other = appliance.enroll(Kind::IPhone).await.udid;
-    let mac = appliance.enroll(Kind::Mac).await.udid;
+    let (mut ears, mut ids) = (Vec::new(), Vec::new());
+    for kind in [Kind::IPhone, Kind::IPhone, Kind::Mac] {
+        let mut device = appliance.device(kind);
+        ears.push(device.hear(&appliance.apple));
+        let link = appliance.invite(1).await;
+        device.enroll(&link).await.unwrap();
+        settle(&mut device).await;
+        ids.push(device.udid);
+    }
+    let [one, other, mac] = ids.try_into().unwrap();
     let mdm = appliance.app().mdm.clone();
     sync::round(&mdm).await.unwrap();
     assert_eq!(appliance.wakes(), Vec::<String>::new());
@@ -127,10 +134,13 @@ async fn edits_wake_exactly_the_devices_they_concern() {
     let mut concerned = vec![one, mac];
     concerned.sort();
     assert_eq!(appliance.wakes(), concerned, "and not {other}");
-    let pushed: i64 = appliance.value("SELECT SUM(attempts) FROM wakes WHERE ?1 <> ''", "x");
-    assert_eq!(pushed, 2, "one push each, however many edits");
+    let pushed = |appliance: &Appliance| -> i64 {
+        appliance.value("SELECT SUM(attempts) FROM wakes WHERE ?1 <> ''", "x")
+    };
+    assert_eq!(pushed(&appliance), 2, "one push each, however many edits");
     appliance.edit(|tx| put(tx, &echo("of.nobody", "1"), LOUD)).await;
     assert_eq!(wake::round(&mdm).await.unwrap(), 0);
+    assert_eq!(pushed(&appliance), 2);
 }
 
 #[tokio::test]

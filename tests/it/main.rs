@@ -15,6 +15,7 @@ mod crash;
 mod ddm;
 mod enrollment;
 mod hostile;
+mod names;
 mod push;
 mod renewal;
 mod tls;

@@ -2,16 +2,25 @@
 
 use russet::clock::{Clock, HOUR, MINUTE};
 use russet::mdm::{enrollment, queue, wake};
-use russet::simulator::{Channel, Kind, Misbehaviour};
+use russet::simulator::{Channel, Device, Kind, Misbehaviour};
 use serde_json::json;
 
 use crate::support::{Appliance, NOW};
 
-/// A server whose background tasks have nothing to do: the test wakes devices itself.
+/// A server that does nothing by itself: the test wakes devices.
 async fn quiet() -> Appliance {
-    let appliance = Appliance::at(Clock::set_to(NOW), |_| {}).await;
+    let mut appliance = Appliance::at(Clock::set_to(NOW), |_| {}).await;
+    appliance.running.as_mut().expect("the server runs").tasks.shutdown().await;
     appliance.import_push_certificate(crate::support::TOPIC).await;
     appliance
+}
+
+/// A phone whose system has no declarative management: it is pushed for what the test sends, and for
+/// nothing else.
+fn plain(appliance: &mut Appliance) -> Device {
+    let mut phone = appliance.device(Kind::IPhone);
+    phone.os_version = "15.8".into();
+    phone
 }
 
 fn misbehaviour(status: u16, reason: &'static str) -> Misbehaviour {
@@ -23,28 +32,25 @@ fn due_in(appliance: &Appliance, id: &str) -> i64 {
     at - appliance.clock.now()
 }
 
-/// The push that follows a commit by itself has been answered and written down.
-async fn settled(appliance: &Appliance, count: usize) {
-    appliance.apple.answered(count).await;
-    // The next round waits behind the one that writes down the answers.
-    wake::round(&appliance.app().mdm).await.unwrap();
+/// Pushes what is due; answers how many.
+async fn wake_who_is_due(appliance: &Appliance) -> usize {
+    wake::round(&appliance.app().mdm).await.unwrap()
 }
 
 #[tokio::test]
 async fn many_commands_are_one_push_and_a_device_that_stays_away_is_pushed_again_with_growing_pauses() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
-    let mdm = appliance.app().mdm.clone();
 
     appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
-    settled(&appliance, 1).await;
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     assert_eq!(due_in(&appliance, &phone.udid), 15 * MINUTE);
-    assert_eq!(wake::round(&mdm).await.unwrap(), 0, "not before it is due");
+    assert_eq!(wake_who_is_due(&appliance).await, 0, "not before it is due");
     appliance.clock.advance(15 * MINUTE);
-    assert_eq!(wake::round(&mdm).await.unwrap(), 1);
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     assert_eq!(due_in(&appliance, &phone.udid), HOUR);
 
     phone.connect(Channel::Device).await.unwrap();
@@ -55,33 +61,28 @@ async fn many_commands_are_one_push_and_a_device_that_stays_away_is_pushed_again
 #[tokio::test]
 async fn a_busy_push_service_is_asked_again_within_two_seconds() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
     appliance.apple.misbehave(1, &misbehaviour(503, "ServiceUnavailable"));
     appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
-    settled(&appliance, 1).await;
-    let mdm = appliance.app().mdm.clone();
-    // The answer of the first push is written by the task that sent it.
-    while due_in(&appliance, &phone.udid) > 2 {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
+    assert!(due_in(&appliance, &phone.udid) <= 2);
     appliance.clock.advance(2);
-    wake::round(&mdm).await.unwrap();
-    let answered = appliance.apple.answered(2).await;
-    assert_eq!(answered[1].status, 200);
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
+    assert_eq!(appliance.apple.received()[1].status, 200);
 }
 
 #[tokio::test]
 async fn who_waits_for_a_new_push_certificate_is_pushed_when_it_comes() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
     appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
-    settled(&appliance, 1).await;
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     appliance.clock.advance(2);
 
     let store = appliance.app().store.clone();
@@ -89,73 +90,67 @@ async fn who_waits_for_a_new_push_certificate_is_pushed_when_it_comes() {
     assert!(due_in(&appliance, &phone.udid) > MINUTE, "a device of another topic has its pauses");
     store.write("test", |tx| wake::due_on_topic(tx, crate::support::TOPIC)).await.unwrap();
     assert_eq!(due_in(&appliance, &phone.udid), 0);
-    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 1);
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
 }
 
 #[tokio::test]
 async fn a_token_that_apple_rejected_is_not_used_before_another_comes() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
     appliance.apple.misbehave(1, &misbehaviour(400, "BadDeviceToken"));
     appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
-    appliance.apple.answered(1).await;
-    let rejected = |appliance: &Appliance| -> bool {
-        appliance.value("SELECT push_rejected FROM enrollments WHERE id = ?1", &phone.udid)
-    };
-    while !rejected(&appliance) {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     appliance.send(&phone.udid, json!({"RequestType": "ProfileList"})).await;
-    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 0);
+    assert_eq!(wake_who_is_due(&appliance).await, 0);
 
     phone.push.token = [7; 32];
     let _ = woken.try_recv();
     woken = phone.hear(&appliance.apple);
     phone.token_update(Channel::Device).await.unwrap();
-    assert_eq!(woken.recv().await, Some(Channel::Device), "what waited is said at once");
+    assert_eq!(wake_who_is_due(&appliance).await, 1, "what waited is said at once");
+    assert_eq!(woken.recv().await, Some(Channel::Device));
 }
 
 /// A mix-up of certificates makes Apple reject tokens that are good: the device says so.
 #[tokio::test]
 async fn a_rejected_token_is_used_again_when_the_device_repeats_it_or_the_certificate_changes() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
-    let reject = async |appliance: &Appliance, count: usize| {
+    let reject = async |appliance: &Appliance| {
         appliance.apple.misbehave(1, &misbehaviour(400, "DeviceTokenNotForTopic"));
         appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
-        settled(appliance, count).await;
+        assert_eq!(wake_who_is_due(appliance).await, 1);
         let sql = "SELECT push_rejected FROM enrollments WHERE id = ?1";
-        while !appliance.value::<bool>(sql, &phone.udid) {
-            tokio::task::yield_now().await;
-        }
+        assert!(appliance.value::<bool>(sql, &phone.udid));
     };
-    reject(&appliance, 1).await;
+    reject(&appliance).await;
     let store = appliance.app().store.clone();
     store.write("test", |tx| wake::due_on_topic(tx, crate::support::TOPIC)).await.unwrap();
-    wake::round(&appliance.app().mdm).await.unwrap();
+    wake_who_is_due(&appliance).await;
     assert_eq!(woken.recv().await, Some(Channel::Device), "with the new certificate");
 
-    reject(&appliance, 3).await;
+    reject(&appliance).await;
     phone.token_update(Channel::Device).await.unwrap();
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     assert_eq!(woken.recv().await, Some(Channel::Device), "the same token, said again");
 }
 
 #[tokio::test]
 async fn who_has_nothing_left_to_come_for_is_not_pushed_any_more() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let _woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
     appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
     let uuid = appliance.send(&phone.udid, json!({"RequestType": "ProfileList"})).await;
-    settled(&appliance, 1).await;
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     let store = appliance.app().store.clone();
     let expires = "UPDATE commands SET expires_at = queued_at + 60 WHERE uuid = ?1";
     let expire = async |uuid: String| {
@@ -177,27 +172,20 @@ async fn who_has_nothing_left_to_come_for_is_not_pushed_any_more() {
 #[tokio::test]
 async fn an_outage_of_apples_does_not_make_a_devices_pauses_long() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
-    let mdm = appliance.app().mdm.clone();
     appliance.apple.misbehave(5, &misbehaviour(503, "ServiceUnavailable"));
     appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
-    settled(&appliance, 1).await;
-    for count in 2..=6 {
-        // The first answer is written by the task that sent it.
-        while due_in(&appliance, &phone.udid) > 64 {
-            tokio::task::yield_now().await;
-        }
-        appliance.clock.advance(64);
-        wake::round(&mdm).await.unwrap();
-        appliance.apple.answered(count).await;
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
+    for _ in 0..5 {
+        assert!(due_in(&appliance, &phone.udid) <= 32);
+        appliance.clock.advance(32);
+        assert_eq!(wake_who_is_due(&appliance).await, 1);
     }
     assert_eq!(woken.recv().await, Some(Channel::Device));
-    while due_in(&appliance, &phone.udid) != 15 * MINUTE {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(due_in(&appliance, &phone.udid), 15 * MINUTE);
     let failures: i64 = appliance.value("SELECT failures FROM wakes WHERE enrollment_id = ?1", &phone.udid);
     assert_eq!(failures, 0);
 }
@@ -207,7 +195,7 @@ async fn a_refused_certificate_holds_up_its_topic_until_another_comes() {
     let mut appliance = quiet().await;
     let mut phones = Vec::new();
     for _ in 0..2 {
-        let mut phone = appliance.device(Kind::IPhone);
+        let mut phone = plain(&mut appliance);
         let link = appliance.invite(1).await;
         phone.enroll(&link).await.unwrap();
         phones.push(phone);
@@ -215,28 +203,26 @@ async fn a_refused_certificate_holds_up_its_topic_until_another_comes() {
     let woken: Vec<_> = phones.iter_mut().map(|phone| phone.hear(&appliance.apple)).collect();
     appliance.apple.misbehave(1, &misbehaviour(403, "BadCertificate"));
     appliance.send(&phones[0].udid, json!({"RequestType": "SecurityInfo"})).await;
-    settled(&appliance, 1).await;
-    while due_in(&appliance, &phones[0].udid) != HOUR {
-        tokio::task::yield_now().await;
-    }
-    let later = phones[1].udid.clone();
-    let store = appliance.app().store.clone();
-    store.write("test", move |tx| wake::later(tx, &later, 2 * HOUR)).await.unwrap();
-    appliance.clock.advance(2);
-    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 0);
+    let (store, soon) = (appliance.app().store.clone(), phones[1].udid.clone());
+    store.write("test", move |tx| wake::later(tx, &soon, MINUTE)).await.unwrap();
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
+    assert_eq!(due_in(&appliance, &phones[0].udid), HOUR);
+    // Who was due meanwhile waits for the one that asks.
+    assert_eq!(due_in(&appliance, &phones[1].udid), HOUR + MINUTE);
     store.write("test", |tx| wake::due_on_topic(tx, crate::support::TOPIC)).await.unwrap();
-    assert_eq!(wake::round(&appliance.app().mdm).await.unwrap(), 2);
+    assert_eq!(wake_who_is_due(&appliance).await, 2);
     drop(woken);
 }
 
 #[tokio::test]
 async fn a_device_that_is_asked_to_unenroll_is_pushed_until_it_has_been_told() {
     let mut appliance = quiet().await;
-    let mut phone = appliance.device(Kind::IPhone);
+    let mut phone = plain(&mut appliance);
     let mut woken = phone.hear(&appliance.apple);
     let link = appliance.invite(1).await;
     phone.enroll(&link).await.unwrap();
     let uuid = appliance.send(&phone.udid, json!({"RequestType": "SecurityInfo"})).await;
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     assert_eq!(woken.recv().await, Some(Channel::Device));
 
     let id = phone.udid.clone();
@@ -250,6 +236,7 @@ async fn a_device_that_is_asked_to_unenroll_is_pushed_until_it_has_been_told() {
         })
         .await
         .unwrap();
+    assert_eq!(wake_who_is_due(&appliance).await, 1);
     assert_eq!(woken.recv().await, Some(Channel::Device));
     assert_eq!(appliance.status(&phone.udid, &uuid), "Canceled");
     let _ = phone.connect(Channel::Device).await;

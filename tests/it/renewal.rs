@@ -101,3 +101,53 @@ async fn a_renewal_that_failed_is_sent_again_after_hours_and_one_that_waits_is_n
     renewal::round(&mdm).await.unwrap();
     assert_eq!(count(&appliance, &phone.udid), 2);
 }
+
+#[tokio::test]
+async fn a_renewal_is_looked_for_at_every_contact_and_not_only_when_idle() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let_pass(&appliance, (days(&appliance) - 30) * DAY).await;
+    phone.token_update(Channel::Device).await.unwrap();
+    phone.token_update(Channel::Device).await.unwrap();
+    let sent: i64 = appliance
+        .value("SELECT COUNT(*) FROM commands WHERE enrollment_id = ?1 AND purpose = 'renewal'", &phone.udid);
+    assert_eq!(sent, 1);
+}
+
+#[tokio::test]
+async fn a_device_whose_own_renewal_got_lost_is_renewed_when_it_comes_with_what_ends() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let_pass(&appliance, (days(&appliance) - 30) * DAY).await;
+    // What a RenewalReq leaves behind whose answer never arrived.
+    let (udid, now) = (phone.udid.clone(), appliance.clock.now());
+    let later = now + days(&appliance) * DAY;
+    appliance
+        .app()
+        .store
+        .write("test.lost", move |tx| {
+            Ok(tx.execute(
+                "INSERT INTO identities (fingerprint, serial_number, session_id, public_key, certificate, not_before,
+                                         not_after, issued_at, state, state_since, enrollment_id)
+                 SELECT zeroblob(32), '00', session_id, x'00', x'00', ?2, ?3, ?2, 'pinned', ?2, ?1
+                 FROM identities WHERE enrollment_id = ?1",
+                rusqlite::params![udid, now, later],
+            )?)
+        })
+        .await
+        .unwrap();
+    let exchanges = phone.connect(Channel::Device).await.unwrap();
+    assert_eq!(exchanges[0].command.request_type, "InstallProfile");
+}
+
+#[tokio::test]
+async fn several_contacts_at_once_send_one_renewal() {
+    let mut appliance = Appliance::start().await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let_pass(&appliance, (days(&appliance) - 30) * DAY).await;
+    let mdm = appliance.app().mdm.clone();
+    let rounds = tokio::join!(renewal::round(&mdm), renewal::round(&mdm), renewal::round(&mdm));
+    rounds.0.and(rounds.1).and(rounds.2).unwrap();
+    let sent: i64 = appliance.value("SELECT COUNT(*) FROM sessions WHERE renews = ?1", &phone.udid);
+    assert_eq!(sent, 1);
+}

@@ -75,3 +75,23 @@ async fn the_self_signed_root_speaks_for_its_host_alone_and_never_for_devices() 
     let constraints = anchor.extension(russet::pki::asn1::Oid::new_unwrap("2.5.29.30"));
     assert!(constraints.is_some_and(|bytes| bytes.windows(9).any(|window| window == b"localhost")));
 }
+
+#[tokio::test]
+async fn a_new_signer_of_profiles_is_used_though_the_tls_certificate_stays() {
+    let appliance = Appliance::start().await;
+    let app = appliance.app();
+    let invitation = app
+        .store
+        .write("test", |tx| russet::enroll::invitation::create(tx, &Default::default(), "test"))
+        .await
+        .unwrap();
+    let signer = async || {
+        let profile = app.enroll.profile(&invitation).await.unwrap();
+        cms::verify_attached(&profile).unwrap().0.signer
+    };
+    let before = signer().await;
+    let gone = "DELETE FROM authorities WHERE purpose = 'profile-signer'";
+    app.store.write("test", move |tx| Ok(tx.execute(gone, [])?)).await.unwrap();
+    app.renew_certificates().await.unwrap();
+    assert_ne!(signer().await, before);
+}

@@ -106,6 +106,30 @@ async fn a_property_list_reaches_the_device_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_property_list_of_an_unknown_command_is_refused_unless_forced() {
+    let house = House::new().await;
+    house.enrolled("A").await;
+    let body =
+        b"<plist><dict><key>Command</key><dict><key>RequestType</key><string>DeviceInfromation</string>\
+        <key>NobodyKnows</key><true/></dict></dict></plist>";
+    let send = async |body: &[u8], force: &str| {
+        let path = format!("/api/v1/enrollments/A/commands{force}");
+        house.ask("POST", &path).body("application/x-plist", body).send().await
+    };
+    let refused = send(body, "").await;
+    assert!(refused.refused(400, "invalid").contains("DeviceInformation"));
+    assert_eq!(refused.pointer(), "/Command/RequestType");
+    assert_eq!(send(body, "?force=1").await.ok()["warnings"].as_array().unwrap().len(), 1);
+    // Its keys are the sender's own affair, and NanoMDM's route takes whatever NanoMDM takes.
+    let known = String::from_utf8_lossy(body).replace("Infromation", "Information");
+    assert_eq!(send(known.as_bytes(), "").await.ok()["warnings"], json!([]));
+    let nano =
+        house.ask("PUT", "/api/v1/nanomdm/enqueue/A?nopush=1").body("application/xml", body).send().await;
+    nano.ok();
+    assert_eq!(send(b"<plist><dict/></plist>", "").await.pointer(), "/Command");
+}
+
+#[tokio::test]
 async fn secrets_are_hidden_and_revealing_them_is_written_down() {
     let house = House::new().await;
     house.enrolled("A").await;

@@ -116,9 +116,14 @@ impl Ask<'_> {
 
 impl House {
     async fn new() -> Self {
+        Self::configured(|_| {}).await
+    }
+
+    async fn configured(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::set_to(EARLIEST_SANE + 300 * 86_400);
-        let config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        change(&mut config);
         let lock = Lock::take(&config.data_dir).unwrap();
         let app = App::open(&config, lock, clock.clone()).await.unwrap();
         Self { app, clock, _folder: folder }
@@ -160,7 +165,7 @@ impl House {
                     ..Facts::default()
                 };
                 enrollment::begin(tx, &ids, "session", &facts)?;
-                crate::ddm::group::join_only(tx, &ids.enrollment_id, Some("Class 4b"))?;
+                crate::ddm::group::join(tx, &ids.enrollment_id, "Class 4b")?;
                 enrollment::update_token(
                     tx,
                     &ids,

@@ -37,7 +37,7 @@ async fn a_command_is_queued_for_several_enrollments() {
         reply.json,
         json!({"no_push": true, "command_uuid": "U", "request_type": "ProfileList", "status": {}})
     );
-    assert!(!house.app.store.peek(|conn| wake::is_due(conn, "A")).unwrap());
+    assert!(house.app.store.peek(|conn| wake::planned(conn, "A")).unwrap().is_none());
 
     // What was planned for another reason stays as it was planned.
     let due = "SELECT due_at - ?1 FROM wakes WHERE enrollment_id = 'B'";
@@ -63,7 +63,7 @@ async fn a_push_that_failed_is_told_and_the_command_stays() {
     assert_eq!(reply.status, 207);
     assert!(reply.json["status"]["A"]["push_error"].as_str().unwrap().contains("push certificate"));
     assert_eq!(reply.json["status"]["A"]["command_error"], Value::Null);
-    assert!(house.app.store.peek(|conn| wake::is_due(conn, "A")).unwrap());
+    assert!(house.app.store.peek(|conn| wake::planned(conn, "A")).unwrap().is_some());
     assert_eq!(house.ask("GET", "/api/v1/commands/U").send().await.ok()["status"], "Pending");
 
     let push = house.ask("GET", "/api/v1/nanomdm/push/A,none").send().await;

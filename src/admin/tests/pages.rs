@@ -59,6 +59,7 @@ async fn links_that_do_not_exist_are_limited() {
         assert_eq!(house.ask("GET", &format!("/sign-in/{number}")).nobody().send().await.status, 404);
     }
     assert_eq!(house.ask("POST", "/sign-in/x").nobody().send().await.status, 429);
+    assert_eq!(house.ask("GET", "/sign-in/x").nobody().send().await.status, 429);
     assert_eq!(house.ask("POST", &link(&house).await).nobody().send().await.status, 303);
 }
 
@@ -90,6 +91,24 @@ async fn signing_out_ends_the_session() {
     assert!(out.headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
     let after = house.ask("GET", "/api/v1/enrollments").nobody().header("cookie", &cookie).send().await;
     after.refused(401, "unauthenticated");
+}
+
+/// While the disk takes nothing, whatever would be written is refused: strangers never get that far.
+#[tokio::test]
+async fn strangers_never_reach_the_writer() {
+    let house = House::new().await;
+    let (good, cookie) = (link(&house).await, signed_in(&house).await);
+    house
+        .app
+        .store
+        .write("test.read_only", |tx| Ok(tx.execute_batch("PRAGMA query_only = ON")?))
+        .await
+        .unwrap();
+    let out = |cookie: &str| house.ask("POST", "/sign-out").nobody().header("cookie", cookie);
+    assert_eq!(house.ask("POST", "/sign-in/x").nobody().send().await.status, 404);
+    assert_eq!(out("__Host-russet=x").send().await.status, 303);
+    assert_eq!(house.ask("POST", &good).nobody().send().await.status, 500);
+    assert_eq!(out(&cookie).send().await.status, 500);
 }
 
 #[tokio::test]
@@ -147,4 +166,23 @@ async fn a_hostile_device_name_reaches_the_page_as_json_only() {
     let cookie = signed_in(&house).await;
     let page = house.ask("GET", "/").nobody().header("cookie", &cookie).send().await;
     assert!(!page.text.contains("onerror"));
+}
+
+#[tokio::test]
+async fn a_sign_in_link_leads_to_where_people_are_served() {
+    let link = async |admin_listen: &[&str], host: Option<&str>| {
+        let house = House::configured(|config| {
+            config.server.public_url = crate::config::Origin::parse("https://mdm.example.org").unwrap();
+            config.server.admin_listen = admin_listen.iter().map(|at| at.parse().unwrap()).collect();
+            config.admin.host = host.map(str::to_owned);
+        })
+        .await;
+        let made = house.ask("POST", "/api/v1/sign-in-links").send().await.ok();
+        made["url"].as_str().unwrap().split("/sign-in/").next().unwrap().to_owned()
+    };
+    assert_eq!(link(&[], None).await, "https://mdm.example.org");
+    assert_eq!(link(&["10.0.0.5:8443", "[::1]:1"], None).await, "https://10.0.0.5:8443");
+    assert_eq!(link(&["[fd00::5]:8443"], None).await, "https://[fd00::5]:8443");
+    assert_eq!(link(&["[::]:8443"], None).await, "https://mdm.example.org:8443");
+    assert_eq!(link(&["10.0.0.5:8443"], Some("people.example.org")).await, "https://people.example.org:8443");
 }

@@ -92,3 +92,24 @@ async fn guessing_is_limited_whatever_a_request_says_of_where_it_comes_from() {
     house.clock.advance(MINUTE);
     guess("192.0.2.7", 32).await.refused(401, "unauthenticated");
 }
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_a_count_of_its_own() {
+    let house = House::configured(|config| config.proxy.trusted = vec!["10.0.0.2/32".parse().unwrap()]).await;
+    let guess = async |from: &str, forwarded: &str| {
+        let ask = house.ask("GET", "/api/v1/tokens").from(from).token("russet_wrong");
+        ask.header("x-forwarded-for", forwarded).send().await.status.as_u16()
+    };
+    for number in 0..30 {
+        // What the client wrote stands before what the proxy added.
+        assert_eq!(guess("10.0.0.2", &format!("198.51.100.{number}, 192.0.2.7")).await, 401);
+    }
+    assert_eq!(guess("10.0.0.2", "192.0.2.7").await, 429);
+    assert_eq!(guess("10.0.0.2", "192.0.2.8").await, 401);
+    // Nobody else's word is taken: this is one stranger, and not the client of above.
+    assert_eq!(guess("10.0.0.3", "192.0.2.7").await, 401);
+    for number in 0..30 {
+        guess("10.0.0.3", &format!("198.51.100.{number}")).await;
+    }
+    assert_eq!(guess("10.0.0.3", "192.0.2.99").await, 429);
+}

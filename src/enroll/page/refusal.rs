@@ -89,11 +89,11 @@ impl Refusal {
             Self::NotReady(_) => (
                 (
                     "Not ready yet",
-                    "Devices cannot be enrolled here at the moment. Nothing is wrong with your device or your link; try again later.",
+                    "Devices cannot be enrolled here at the moment. Nothing is wrong with your device; try again later.",
                 ),
                 (
                     "Noch nicht bereit",
-                    "Im Moment können hier keine Geräte angemeldet werden. Mit deinem Gerät und deinem Link ist alles in Ordnung; versuche es später noch einmal.",
+                    "Im Moment können hier keine Geräte angemeldet werden. Mit deinem Gerät ist alles in Ordnung; versuche es später noch einmal.",
                 ),
             ),
             Self::OtherDevice => (
@@ -177,9 +177,12 @@ impl IntoResponse for Refused {
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], line).into_response()
         };
         *answer.status_mut() = self.refusal.status();
-        if matches!(self.refusal, Refusal::Guessing) {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
-        }
+        let seconds = match self.refusal {
+            Refusal::Guessing => "60",
+            Refusal::Busy => "10",
+            _ => return answer,
+        };
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         answer
     }
 }

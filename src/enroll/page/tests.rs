@@ -307,7 +307,14 @@ async fn without_a_push_certificate_the_page_and_the_profile_say_what_is_missing
     let profile = bench.get(&format!("/enroll/{code}/profile")).await;
     assert_eq!(profile.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(profile.text().contains("There is no push certificate yet"));
+    // Before the import no link can be made, so a page that is opened then has a code that never was.
+    for path in ["/enroll/never", "/enroll/never/profile"] {
+        let page = bench.get(path).await;
+        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(page.text().contains("russet push-certificate import"));
+    }
     bench.import().await;
+    assert_eq!(bench.get("/enroll/never").await.status, StatusCode::NOT_FOUND);
     assert_eq!(bench.get(&format!("/enroll/{code}/profile")).await.status, StatusCode::OK);
 }
 

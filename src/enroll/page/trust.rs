@@ -3,6 +3,9 @@
 //! Served on the HTTP listener too, since who needs them cannot check our TLS certificate yet. They
 //! disclose nothing, and the root may name this server only.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -11,8 +14,8 @@ use axum::{Router, middleware};
 
 use super::refusal::{Refusal, Refused};
 use super::visitor::Visitor;
-use crate::enroll::{Enroll, profile};
-use crate::error::Error;
+use crate::enroll::{Enroll, Signer, profile, sign};
+use crate::error::Result;
 
 pub(in crate::enroll) fn routes() -> Router<Enroll> {
     Router::new()
@@ -28,19 +31,37 @@ async fn root(State(enroll): State<Enroll>, visitor: Visitor) -> Response {
     }
 }
 
+/// The signed trust profile, and who signed it.
+pub(in crate::enroll) struct Trust {
+    signer: Arc<Signer>,
+    signed: Bytes,
+}
+
 async fn trust(State(enroll): State<Enroll>, visitor: Visitor) -> Response {
-    let Some(anchor) = enroll.anchor() else { return refused(Refusal::NothingToTrust, &visitor) };
-    // A signature with RSA takes milliseconds on a small machine: not on the threads that serve.
-    let signed = tokio::task::spawn_blocking(move || {
-        let settings = &enroll.settings;
-        enroll.sign(&profile::trust(&settings.identifier, &settings.organization, &anchor))
-    })
-    .await
-    .unwrap_or_else(|source| Err(Error::caused("signing the trust profile did not finish", source)));
-    match signed {
-        Ok(signed) => super::mobileconfig(signed, "trust"),
+    match signed(&enroll).await {
+        Ok(Some(signed)) => super::mobileconfig(signed, "trust"),
+        Ok(None) => refused(Refusal::NothingToTrust, &visitor),
         Err(error) => refused(error.into(), &visitor),
     }
+}
+
+/// It says the same to everybody, so it is signed once for each signer; nothing when there is no root.
+async fn signed(enroll: &Enroll) -> Result<Option<Bytes>> {
+    let signer = enroll.signer.load_full();
+    let Some(anchor) = signer.anchor.clone() else { return Ok(None) };
+    let kept = enroll.kept.trust.load_full().filter(|kept| Arc::ptr_eq(&kept.signer, &signer));
+    if let Some(kept) = kept {
+        return Ok(Some(kept.signed.clone()));
+    }
+    let turn = enroll.kept.workshop.enter()?;
+    let (settings, now, by) = (enroll.settings.clone(), enroll.store.clock().now(), signer.clone());
+    let unsigned = profile::trust(&settings.identifier, &settings.organization, &anchor);
+    let signed: Bytes = turn.work(move || sign(&by, &unsigned, now)).await?.into();
+    // While the clock is wrong the signature's time is as well.
+    if enroll.store.clock().is_sane() {
+        enroll.kept.trust.store(Some(Arc::new(Trust { signer, signed: signed.clone() })));
+    }
+    Ok(Some(signed))
 }
 
 fn refused(refusal: Refusal, visitor: &Visitor) -> Response {

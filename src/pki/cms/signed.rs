@@ -140,9 +140,14 @@ impl<'a> Signed<'a> {
         }
     }
 
-    /// The time that the signer claims.
-    pub fn signing_time(&self) -> Option<Seconds> {
-        Reader::new(self.attribute(SIGNING_TIME).ok()??).element().ok()?.time().ok()
+    /// The time that the signer claims, if it claims one.
+    ///
+    /// # Errors
+    /// It is repeated or cannot be read: as good as none it would escape every check of its time.
+    pub fn signing_time(&self) -> Result<Option<Seconds>, CmsError> {
+        let Some(stated) = self.attribute(SIGNING_TIME)? else { return Ok(None) };
+        let time = Reader::new(stated).element()?.time().map_err(|_| CmsError::Attributes)?;
+        Ok(Some(time))
     }
 
     /// The single value (a whole element) of a signed attribute; repeated attributes and several values
@@ -336,6 +341,30 @@ mod tests {
         let mut sent = der.to_vec();
         sent.splice(at..at + attributes.len(), reordered);
         assert!(verify_detached(&sent, CONTENT).is_ok());
+    }
+
+    #[test]
+    fn a_signing_time_that_is_repeated_or_unreadable_is_not_as_good_as_none() {
+        let der = to_der(SHA256).unwrap();
+        let signed = Signed::parse(&der).unwrap();
+        assert!(signed.signing_time().unwrap().is_some());
+        let mut inside = Reader::new(signed.attributes.unwrap()).inside(0xa0).unwrap();
+        let mut elements = Vec::new();
+        while !inside.is_empty() {
+            elements.push(inside.element().unwrap().whole);
+        }
+        let is_time = |element: &&&[u8]| {
+            Reader::new(element).inside(SEQUENCE).unwrap().value(OBJECT_IDENTIFIER).unwrap()
+                == SIGNING_TIME.as_bytes()
+        };
+        let stated = elements.iter().find(is_time).unwrap().to_vec();
+        let damaged = stated.strip_suffix(b"Z").unwrap().iter().chain(b"z").copied().collect::<Vec<_>>();
+        for more in [&stated, &damaged] {
+            let others = elements.iter().filter(|element| more == &stated || !is_time(element));
+            let attributes = asn1::encode(0xa0, &[&others.copied().collect::<Vec<_>>().concat(), more]);
+            let signed = Signed { attributes: Some(&attributes), ..Signed::parse(&der).unwrap() };
+            assert_eq!(signed.signing_time(), Err(CmsError::Attributes));
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn verified(signed: &Signed<'_>, content: &[u8]) -> Result<Verified, CmsError> {
     Ok(Verified {
         signer,
         certificates: signed.certificates().iter().map(|der| der.to_vec()).collect(),
-        signing_time: signed.signing_time(),
+        signing_time: signed.signing_time()?,
         hash: signed.hash(),
     })
 }

@@ -123,6 +123,11 @@ fn a_changed_machine_changes_the_leaf_and_a_changed_url_the_root() {
     connect(&moved.all.root, &moved.all.leaf, "mdm.example.org").unwrap();
     assert!(connect(&moved.all.root, &moved.all.leaf, "other.local").is_err());
     assert!(make(stored(&all), &names("new.example.org"), NOW).new_root);
+    // While no device trusts the root, it is one that may name everything.
+    let free = make(stored(&all), &elsewhere.all_needed(), NOW);
+    assert!(free.new_root && free.new_leaf && free.new_signer);
+    connect(&free.all.root, &free.all.leaf, "10.0.0.9").unwrap();
+    assert!(!make(stored(&all), &names("mdm.example.org").all_needed(), NOW).anything_new());
 }
 
 #[test]

@@ -202,18 +202,28 @@ fn a_plist_without_a_uuid_is_given_one() {
 
 #[test]
 fn a_plist_that_the_queue_cannot_carry_is_refused_in_words() {
-    for (content, words) in [
-        ("<array/>", "dictionary"),
-        ("<dict/>", "Command is missing"),
-        ("<dict><key>Command</key><string/></dict>", "Command must be a dictionary, not a string"),
-        ("<dict><key>Command</key><dict/></dict>", "RequestType is missing"),
-        ("<dict><key>Command</key><dict><key>RequestType</key><string/></dict></dict>", "1 to 255 bytes"),
+    for (content, place, words) in [
+        ("<array/>", "", "dictionary"),
+        ("<dict/>", "/Command", "Command is missing"),
+        (
+            "<dict><key>Command</key><string/></dict>",
+            "/Command",
+            "Command must be a dictionary, not a string",
+        ),
+        ("<dict><key>Command</key><dict/></dict>", "/Command/RequestType", "RequestType is missing"),
+        (
+            "<dict><key>Command</key><dict><key>RequestType</key><string/></dict></dict>",
+            "/Command/RequestType",
+            "1 to 255 bytes",
+        ),
         (
             "<dict><key>Command</key><dict><key>RequestType</key><string>X</string></dict><key>CommandUUID</key><integer>1</integer></dict>",
+            "/CommandUUID",
             "CommandUUID must be a string",
         ),
     ] {
-        let error = from_plist(format!("<plist>{content}</plist>").as_bytes()).unwrap_err().to_string();
-        assert!(error.contains(words), "{content}: {error}");
+        let error = from_plist(format!("<plist>{content}</plist>").as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(words), "{content}: {error}");
+        assert!(matches!(error, Error::Invalid { pointer: Some(at), .. } if at == place), "{content}");
     }
 }

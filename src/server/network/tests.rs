@@ -149,13 +149,28 @@ async fn connect(
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
-/// Sends bytes and reads until the server closes.
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Result<String, IoError> {
-    stream.write_all(bytes).await?;
-    // What did not fit into the socket is still in the TLS session; reading does not send it.
-    stream.flush().await?;
+/// A port that nobody else is given while the socket is kept: it is bound and never listens, and a
+/// listener that reuses addresses, as ours does, takes it all the same.
+fn reserve() -> (socket2::Socket, SocketAddr) {
+    let reserved = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    reserved.set_reuse_address(true).unwrap();
+    reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = reserved.local_addr().unwrap().as_socket().unwrap();
+    (reserved, address)
+}
+
+/// Sends bytes and reads meanwhile, until the server closes. It may answer and close before it has read
+/// everything, so that writing fails; what counts is what it said.
+async fn exchange(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) -> Result<String, IoError> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
+    let write = async {
+        let _ = writer.write_all(bytes).await;
+        // What did not fit into the socket is still in the TLS session; reading does not send it.
+        let _ = writer.flush().await;
+    };
+    let ((), read) = tokio::join!(write, reader.read_to_end(&mut answer));
+    read?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -344,8 +359,9 @@ async fn the_socket_speaks_for_itself() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_is_under_way_and_takes_nothing_new() {
-    let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
-    let address = listener.addresses()[0];
+    // Bound and never listening: nobody else gets the port once the server has let go of it.
+    let (_reserved, address) = reserve();
+    let listener = Listener::bind(&[address], "[server] listen").unwrap();
     let (entered, inside) = oneshot::channel();
     let (release, released) = oneshot::channel();
     let once = Arc::new(std::sync::Mutex::new(Some((entered, released))));
@@ -391,4 +407,60 @@ async fn a_stop_does_not_wait_for_ever() {
     stream.write_all(b"GET /stuck HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     inside.recv().await.unwrap();
     network.stop(Duration::ZERO).await;
+}
+
+/// Time stands still here and moves on when nobody has anything to do: no minute is waited for.
+#[tokio::test(start_paused = true)]
+async fn headers_that_come_slowly_or_never_end_their_connection() {
+    let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
+    let address = listener.addresses()[0];
+    let network = Network::default();
+    network.serve_plain(listener, router());
+    for begun in ["", "GET /who HT", "GET /who HTTP/1.1\r\nhost: a\r\n"] {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let answer = exchange(stream, begun.as_bytes()).await.unwrap_or_default();
+        assert!(!answer.contains("200"), "{begun:?}: {answer}");
+    }
+    // A line every ten seconds for ever.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut lines = 0;
+    stream.write_all(b"GET /who HTTP/1.1\r\n").await.unwrap();
+    while stream.write_all(b"x: a\r\n").await.is_ok() {
+        sleep(Duration::from_secs(10)).await;
+        lines += 1;
+    }
+    assert!(lines < 60, "it went on for {lines} lines");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_listened_to_any_more_when_a_stop_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("russet.sock");
+    let (_reserved, address) = reserve();
+    for _ in 0..100 {
+        let listener = Listener::bind(&[address], "[server] listen").unwrap();
+        let network = Network::default();
+        network.serve_plain(listener, router());
+        network.serve_socket(Socket::bind(&path).unwrap(), router());
+        network.stop(Duration::ZERO).await;
+        assert!(std::net::TcpListener::bind(address).is_ok(), "the port is free");
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_full_room_is_left_by_who_was_served() {
+    let listener = Listener::bind(&["127.0.0.1:0".parse().unwrap()], "[server] listen").unwrap();
+    let address = listener.addresses()[0];
+    let network = Network::with_room(2);
+    network.serve_plain(listener, router());
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /who HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        // It stays, and closes when the server does, as clients do.
+        tokio::spawn(async move { stream.read(&mut [0; 1]).await });
+    }
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), WHO).await.unwrap();
+    assert!(answer.ends_with("none"), "{answer}");
 }

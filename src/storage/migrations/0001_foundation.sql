@@ -3,9 +3,9 @@
 -- WITHOUT ROWID only where rows are short: rows of a kilobyte inside the tree of their keys make it
 -- seven pages deep where an index is two.
 
--- Facts of the installation itself: the public host that devices were told, and the like.
+-- Facts of the installation itself: whether it served before, and the like.
 CREATE TABLE facts (
-    name  TEXT PRIMARY KEY,                    -- e.g. 'public_url'
+    name  TEXT PRIMARY KEY,                    -- e.g. 'served'
     value TEXT NOT NULL
 ) STRICT;
 
@@ -46,6 +46,8 @@ CREATE TABLE sessions (
     expires_at     INTEGER NOT NULL            -- after this its challenge is worth nothing
 ) STRICT;
 CREATE INDEX sessions_by_invitation ON sessions (invitation);
+CREATE INDEX sessions_not_installed ON sessions (invitation, created_at) WHERE counted = 0 AND enrollment_id IS NULL;
+CREATE INDEX sessions_unfinished ON sessions (invitation, created_at) WHERE counted = 0 AND enrollment_id IS NOT NULL;
 CREATE INDEX sessions_by_renews ON sessions (renews, created_at) WHERE renews IS NOT NULL;
 
 -- Certificates that the enrollment CA issued to devices. Owner: pki/identity.rs
@@ -134,12 +136,21 @@ CREATE TABLE claims (
     enrollment_id       TEXT NOT NULL,         -- the live enrollment that is claimed
     fingerprint         BLOB NOT NULL UNIQUE,  -- the identity that claims it
     session_id          TEXT NOT NULL,
-    authenticate        BLOB NOT NULL,
+    serial_number       TEXT,                  -- what its device said of itself in Authenticate
+    name                TEXT,
+    model               TEXT,
+    model_name          TEXT,
+    product_name        TEXT,
+    os_version          TEXT,
+    has_token           INTEGER NOT NULL DEFAULT 0, -- 1: its TokenUpdate came
+    -- What an approval needs; emptied by the decision.
+    authenticate        BLOB,
     token_update        BLOB,
     topic               TEXT,
     push_magic          TEXT,
     push_token          BLOB,
     sealed_unlock_token BLOB,
+    sealed_bootstrap_token BLOB,
     state               TEXT NOT NULL,         -- 'waiting' | 'approved' | 'rejected' | 'gone'
     created_at          INTEGER NOT NULL,
     decided_at          INTEGER,

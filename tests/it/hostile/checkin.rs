@@ -110,6 +110,24 @@ async fn a_udid_of_another_device_is_refused_and_told() {
     assert!(phone.connect(Channel::Device).await.is_ok(), "the device itself goes on");
 }
 
+/// 2: the same on the command channel.
+#[tokio::test]
+async fn a_report_with_the_udid_of_another_device_is_refused_and_told() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let other = appliance.enroll(Kind::IPad).await;
+    for udid in [&other.udid, "OTHER-UDID"] {
+        for status in ["Idle", "Acknowledged", "NotNow"] {
+            let report = super::report(status, udid, [("CommandUUID", "U".into())]);
+            assert_eq!(super::tell(&appliance, &mut phone, report).await.0, 400, "{status} {udid}");
+        }
+    }
+    assert_eq!(events(&appliance, "identity-mismatch"), 1);
+    let of: String = appliance.value("SELECT enrollment_id FROM events WHERE kind = ?1", "identity-mismatch");
+    assert_eq!(of, phone.udid, "it is told of the device that lied");
+    assert!(phone.connect(Channel::Device).await.is_ok(), "the device itself goes on");
+}
+
 /// 5 and 8: nothing can be said or asked in the name of another device, on either of its channels.
 #[tokio::test]
 async fn another_devices_certificate_gets_none_of_its_secrets_and_ends_nothing() {
@@ -134,6 +152,7 @@ async fn another_devices_certificate_gets_none_of_its_secrets_and_ends_nothing()
             message.insert("MessageType".into(), kind.into());
             message.insert("Endpoint".into(), "tokens".into());
             message.insert("TokenServiceType".into(), "com.apple.maid".into());
+            message.insert("BootstrapToken".into(), Value::Data(b"the thief's own".to_vec()));
             if let Some(user) = user {
                 message.insert("UserID".into(), user.into());
             }
@@ -142,10 +161,16 @@ async fn another_devices_certificate_gets_none_of_its_secrets_and_ends_nothing()
             assert!(!reply.body.windows(5).any(|window| window == b"plist"), "{kind}");
         }
     }
-    for report in
-        [super::report("Idle", &mac.udid, []), super::report("Idle", &mac.udid, [("UserID", user.into())])]
-    {
-        assert_eq!(super::tell(&appliance, &mut thief, report).await.0, 400);
+    for status in ["Idle", "Acknowledged", "NotNow", "Error", "CommandFormatError"] {
+        for user in [None, Some(user.as_str())] {
+            let mut report = super::report(status, &mac.udid, [("CommandUUID", uuid.as_str().into())]);
+            if let Some(user) = user {
+                report.insert("UserID".into(), user.into());
+            }
+            let (answered, body) = super::tell(&appliance, &mut thief, report).await;
+            assert_eq!(answered, 400, "{status}");
+            assert!(!String::from_utf8_lossy(&body).contains(&uuid), "{status}");
+        }
     }
     assert_eq!(appliance.status(&mac.udid, &uuid), "Pending");
     assert_eq!(mac.stored_bootstrap_token().await.unwrap(), Some(mac.bootstrap_token.clone()));
@@ -186,6 +211,24 @@ async fn a_token_update_with_a_wrong_topic_or_token_is_refused() {
     assert_eq!(reply.status, 413);
     let kept: Vec<u8> = appliance.value("SELECT push_token FROM enrollments WHERE id = ?1", &phone.udid);
     assert_eq!(kept, token);
+}
+
+/// 7: a device that says another topic is told of, once, however often it says so.
+#[tokio::test]
+async fn a_token_update_with_another_topic_is_told() {
+    let mut appliance = Appliance::start().await;
+    let mut mac = appliance.enroll(Kind::Mac).await;
+    let mut update = token_update(&mac.udid);
+    update.insert("Topic".into(), "com.apple.mgmt.External.other".into());
+    let mut of_user = update.clone();
+    of_user.insert("UserID".into(), mac.user.as_ref().unwrap().id.as_str().into());
+    for update in [&update, &of_user, &update] {
+        assert_eq!(say(&appliance, &mut mac, update.clone()).await, 400);
+    }
+    assert_eq!(events(&appliance, "topic-mismatch"), 1);
+    appliance.clock.advance(3600);
+    assert_eq!(say(&appliance, &mut mac, update).await, 400);
+    assert_eq!(events(&appliance, "topic-mismatch"), 2, "and again when it goes on");
 }
 
 /// 7: an identity that has not said Authenticate is nobody.
@@ -350,4 +393,15 @@ async fn messages_in_the_wrong_order_or_twice_do_no_harm() {
     assert_eq!(say(&appliance, &mut mac, user).await, 400);
     let state: String = appliance.value("SELECT state FROM enrollments WHERE id = ?1", &udid);
     assert_eq!(state, "unenrolled");
+}
+
+/// 13: a refusal is 400; 404 would say that the token is somebody else's.
+#[tokio::test]
+async fn tokens_of_services_that_are_not_connected_are_refused_in_words() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let wanted = message("GetToken", &phone.udid, [("TokenServiceType", "com.apple.maid".into())]);
+    let reply = send(&appliance, &mut phone, "/mdm/checkin", xml(wanted)).await;
+    assert_eq!(reply.status, 400);
+    assert!(String::from_utf8_lossy(&reply.body).contains("com.apple.maid"));
 }

@@ -10,7 +10,8 @@ use super::{events, message, report, say, send, token_update, xml};
 use crate::support::Appliance;
 
 fn waiting(appliance: &Appliance, udid: &str) -> Vec<claim::Claim> {
-    appliance.app().store.peek(|conn| claim::of_enrollment(conn, udid)).unwrap()
+    let claims = appliance.app().store.peek(|conn| claim::list(conn, udid, None, 100)).unwrap();
+    claims.into_iter().map(|(_, claim)| claim).collect()
 }
 
 async fn thief_of(appliance: &mut Appliance, victim: &Device) -> Device {

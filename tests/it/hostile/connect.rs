@@ -97,6 +97,35 @@ async fn not_now_for_ever_is_in_no_other_commands_way() {
     assert_eq!(next.uuid, other, "what was never offered goes first");
 }
 
+/// 10: a device that does nothing that it is told: each command is offered once and the queue goes on.
+#[tokio::test]
+async fn error_for_ever_is_in_no_other_commands_way() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let udid = phone.udid.clone();
+    let mut uuids = Vec::new();
+    for _ in 0..8 {
+        uuids.push(appliance.send(&udid, json!({"RequestType": "SecurityInfo"})).await);
+    }
+    let mut offered = Vec::new();
+    let mut next = phone.idle(Channel::Device).await.unwrap().map(|command| command.uuid);
+    while let Some(uuid) = next {
+        let mut said = reports("Error", &udid, &uuid);
+        said.insert("ErrorChain".into(), Value::Array(vec!["no dictionary".into()]));
+        let (_, body) = tell(&appliance, &mut phone, said).await;
+        let body = String::from_utf8(body).unwrap();
+        next = uuids.iter().find(|uuid| body.contains(*uuid)).cloned();
+        offered.push(uuid);
+    }
+    assert_eq!(offered, uuids, "in their order, each once");
+    for uuid in &uuids {
+        assert_eq!(appliance.status(&udid, uuid), "Error");
+    }
+    let other = appliance.send(&udid, json!({"RequestType": "ProfileList"})).await;
+    phone.connect(Channel::Device).await.unwrap();
+    assert_eq!(appliance.status(&udid, &other), "Acknowledged");
+}
+
 /// 10: a thousand connections, as fast as one device can: answered, and others are served meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_storm_leaves_room_for_others() {
@@ -120,6 +149,37 @@ async fn an_idle_storm_leaves_room_for_others() {
         assert_eq!(appliance.status(&quiet.udid, &uuid), "Acknowledged");
     }
     storming.await.unwrap();
+}
+
+/// 10: the same over several connections of one device at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_over_several_connections_leaves_room_for_others() {
+    let mut appliance = Appliance::start().await;
+    let storm = appliance.enroll(Kind::IPhone).await;
+    let mut quiet = appliance.enroll(Kind::IPad).await;
+    appliance.send(&storm.udid, json!({"RequestType": "SecurityInfo"})).await;
+    let identity = storm.identity.as_ref().unwrap();
+    let presented = (identity.certificate.clone(), identity.pkcs8().to_vec());
+    let body = String::from_utf8(xml(report("Idle", &storm.udid, []))).unwrap();
+    let request =
+        format!("PUT /mdm/connect HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut storming = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut stream = super::raw::open(&appliance, Some(&presented)).await;
+        let request = request.clone();
+        storming.spawn(async move {
+            for _ in 0..50 {
+                let status = super::network::ask_on(&mut stream, &request).await;
+                assert!([200, 503].contains(&status), "{status}");
+            }
+        });
+    }
+    for _ in 0..5 {
+        let uuid = appliance.send(&quiet.udid, json!({"RequestType": "SecurityInfo"})).await;
+        quiet.connect(Channel::Device).await.unwrap();
+        assert_eq!(appliance.status(&quiet.udid, &uuid), "Acknowledged");
+    }
+    storming.join_all().await;
 }
 
 /// 11: one setting that failed inside an acknowledged answer.
@@ -181,6 +241,37 @@ async fn an_unknown_status_or_a_wrong_type_is_400() {
     assert_eq!(tell(&appliance, &mut phone, report("Acknowledged", &udid, [])).await.0, 400);
     assert_eq!(tell(&appliance, &mut phone, report("Idle", "", [])).await.0, 400);
     assert_eq!(appliance.status(&udid, &uuid), "Pending");
+}
+
+/// 12: which request it was stands in the queue; what the report calls it counts for nothing.
+#[tokio::test]
+async fn an_unknown_request_type_in_a_report_changes_nothing_and_to_send_one_is_refused() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let udid = phone.udid.clone();
+    for request_type in [
+        Value::from("Later"),
+        "".into(),
+        "DeviceConfigured".into(),
+        "<script>".into(),
+        "x".repeat(1 << 16).into(),
+        7.into(),
+        Value::Array(vec![]),
+    ] {
+        let uuid = appliance.send(&udid, json!({"RequestType": "SecurityInfo"})).await;
+        phone.idle(Channel::Device).await.unwrap();
+        let mut said = reports("Acknowledged", &udid, &uuid);
+        said.insert("RequestType".into(), request_type.clone());
+        assert_eq!(tell(&appliance, &mut phone, said).await.0, 200, "{request_type:?}");
+        assert_eq!(appliance.status(&udid, &uuid), "Acknowledged");
+        let kept: String = appliance.value("SELECT request_type FROM commands WHERE uuid = ?1", &uuid);
+        assert_eq!(kept, "SecurityInfo");
+    }
+    let path = format!("/api/v1/enrollments/{udid}/commands");
+    for request_type in [json!("Later"), json!(""), json!("securityinfo"), json!(7), json!(null)] {
+        let command = json!({"RequestType": request_type});
+        assert_eq!(appliance.api("POST", &path, Some(command)).await.0, 400, "{request_type}");
+    }
 }
 
 /// 12: an answer of the wrong shape is kept and teaches nothing.

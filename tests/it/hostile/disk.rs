@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use russet::clock::Clock;
+use russet::server::App;
 use russet::simulator::{Channel, Kind};
 use serde_json::json;
 
@@ -134,6 +135,55 @@ async fn a_process_that_may_write_no_more_says_so_and_goes_on_when_it_may() {
         })
         .unwrap();
     assert_eq!(kept, i64::from(last) + 2, "the first, all that were acknowledged, and the last");
+}
+
+/// 43: another program holds the database: what has to be written is refused, what is read goes on, and
+/// nothing is to be done about it afterwards.
+#[tokio::test]
+async fn a_database_that_another_program_locks_is_said_in_words_and_reading_goes_on() {
+    let mut appliance = Appliance::start().await;
+    let mut mac = appliance.enroll(Kind::Mac).await;
+    let udid = mac.udid.clone();
+    // It is not waited for here; in life it is, for five seconds.
+    pragma(&appliance, "PRAGMA busy_timeout = 0").await;
+    let other = rusqlite::Connection::open(appliance.app().store.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..3 {
+        assert_eq!(say(&appliance, &mut mac, token_update(&udid)).await, 500, "not acknowledged");
+        assert_eq!(super::tell(&appliance, &mut mac, super::report("Idle", &udid, [])).await.0, 200);
+        assert_eq!(mac.stored_bootstrap_token().await.unwrap(), Some(mac.bootstrap_token.clone()));
+    }
+    let refused = appliance.app().store.write("test.write", |_| Ok(())).await.unwrap_err().chain();
+    assert!(refused.contains("lock"), "{refused}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(say(&appliance, &mut mac, token_update(&udid)).await, 200);
+}
+
+/// 43: a copy of the folder beside the original has a lock of its own, and cannot take the original's port.
+#[tokio::test]
+async fn a_clone_beside_the_original_is_whole_and_takes_nothing_from_it() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&appliance.config.data_dir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let mut config = appliance.config.clone();
+    config.data_dir = folder.path().to_owned();
+    let lock = russet::storage::Lock::take(folder.path()).expect("the copy's lock is its own");
+    let clone = App::open(&config, lock, appliance.clock.clone()).await.unwrap();
+    let state = |conn: &rusqlite::Connection| {
+        let whole: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        let sql = "SELECT state FROM enrollments WHERE id = ?1";
+        Ok((whole, conn.query_row(sql, [&phone.udid], |row| row.get::<_, String>(0))?))
+    };
+    assert_eq!(clone.store.peek(state).unwrap(), ("ok".into(), "enrolled".into()));
+    let refused = clone.serve().await.err().expect("two servers on one port").to_string();
+    assert!(refused.contains("in use"), "{refused}");
+    phone.connect(Channel::Device).await.unwrap();
 }
 
 /// 43: a second server on the same folder.

@@ -1,11 +1,15 @@
 //! Stolen, spent and guessed links, and what stands on pages (THREATS D5 30, 31, 35).
 
+use std::sync::Arc;
+
 use russet::clock::DAY;
 use russet::enroll::invitation::{self, Wanted};
 use russet::simulator::Kind;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::raw::{Answer, Request};
+use super::scep;
 use crate::support::Appliance;
 
 fn path(appliance: &Appliance, link: &str) -> String {
@@ -50,6 +54,61 @@ async fn a_link_for_three_that_ten_scanned_enrolls_three() {
         enrolled += usize::from(appliance.device(Kind::IPhone).enroll(&link).await.is_ok());
     }
     assert_eq!(enrolled, 3);
+}
+
+/// 30: the same by all at once, each of forty with its own profile, key and certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_at_once_on_a_link_for_five_are_five() {
+    let appliance = Arc::new(Appliance::start().await);
+    let link = appliance.invite(5).await;
+    let secrets: Vec<_> = {
+        let mut all = Vec::new();
+        for _ in 0..40 {
+            all.push(scep::challenge(&appliance, &link).await);
+        }
+        all
+    };
+    let mut enrolling = JoinSet::new();
+    for (number, secret) in secrets.into_iter().enumerate() {
+        let appliance = appliance.clone();
+        enrolling.spawn(async move {
+            let client = scep::Client::new(&appliance, number).await;
+            let Some(certificate) = client.ask(&appliance, Some(&secret)).await else { return false };
+            let udid = format!("PHONE-{number}");
+            scep::use_it(&appliance, &certificate, number, &udid).await == (200, 200)
+        });
+    }
+    let enrolled = enrolling.join_all().await;
+    assert_eq!(enrolled.iter().filter(|enrolled| **enrolled).count(), 5);
+    let known: i64 = appliance.value("SELECT COUNT(*) FROM enrollments WHERE state = ?1", "enrolled");
+    assert_eq!(known, 5);
+    let used: i64 =
+        appliance.value("SELECT used FROM invitations WHERE code = ?1", link.rsplit('/').next().unwrap());
+    assert_eq!(used, 5);
+}
+
+/// 30: a link that is withdrawn while phones stand around with its profile and its certificates.
+#[tokio::test]
+async fn a_link_that_is_withdrawn_ends_everything_that_came_of_it_and_has_not_enrolled() {
+    let appliance = Appliance::start().await;
+    let link = appliance.invite(10).await;
+    let early = scep::Client::new(&appliance, 0).await;
+    let secret = scep::challenge(&appliance, &link).await;
+    let enrolled = early.ask(&appliance, Some(&secret)).await.unwrap();
+    assert_eq!(scep::use_it(&appliance, &enrolled, 0, "EARLY").await, (200, 200));
+    let client = scep::Client::new(&appliance, 1).await;
+    let (waiting, holding) =
+        (scep::challenge(&appliance, &link).await, scep::challenge(&appliance, &link).await);
+    let held = client.ask(&appliance, Some(&holding)).await.unwrap();
+    let code = link.rsplit('/').next().unwrap();
+    assert_eq!(
+        appliance.api("DELETE", &format!("/api/v1/invitations/{code}"), None).await.0.as_u16() / 100,
+        2
+    );
+    assert_eq!(open(&appliance, &link).await.map(|answer| answer.status), [410, 410]);
+    assert_eq!(client.ask(&appliance, Some(&waiting)).await, None);
+    assert_eq!(scep::use_it(&appliance, &held, 1, "LATE").await, (400, 400));
+    assert_eq!(scep::use_it(&appliance, &enrolled, 0, "EARLY").await, (200, 200), "who is in stays in");
 }
 
 /// 30: the profile of one device, copied to another after the first was enrolled.
@@ -188,4 +247,56 @@ async fn a_link_ends_by_itself() {
     let link = appliance.invite(1).await;
     appliance.clock.advance(7 * DAY);
     assert_eq!(open(&appliance, &link).await[0].status, 410);
+}
+
+/// 30: a link is worth a bounded number of rows, whatever its holder begins and never finishes.
+#[tokio::test]
+async fn a_link_whose_holder_never_finishes_fills_nothing() {
+    let mut appliance = Appliance::start().await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let link = appliance.invite(1).await;
+    for round in 0..30 {
+        let secret = scep::challenge(&appliance, &link).await;
+        let certificate =
+            scep::Client::new(&appliance, 5).await.ask(&appliance, Some(&secret)).await.unwrap();
+        let identity = russet::simulator::Identity::new(crate::support::key(5), certificate.der().to_vec());
+        if round % 2 == 0 {
+            let message = super::xml(super::authenticate(&format!("FLOOD-{round}")));
+            let answer = Request::put("/mdm/checkin", message).presenting(&identity).send(&appliance).await;
+            assert_eq!(answer.status, 200);
+        }
+    }
+    for (table, most) in [("sessions", 43), ("identities", 43), ("enrollments", 22), ("messages", 23)] {
+        let rows: i64 = appliance.value(&format!("SELECT COUNT(*) FROM {table} WHERE ?1 = ''"), "");
+        assert!((1..=most).contains(&rows), "{rows} {table}");
+    }
+    // After a month no device of it is left, and when its certificates end nothing is; who enrolled stays.
+    let store = &appliance.app().store;
+    appliance.clock.advance(31 * DAY);
+    while store.write("thin", |tx| russet::mdm::unfinished::thin(tx, 10)).await.unwrap() > 0 {}
+    appliance.clock.advance(900 * DAY);
+    while store.write("thin", |tx| russet::enroll::session::thin(tx, 10)).await.unwrap() > 0 {}
+    for (table, left) in [("enrollments", 1), ("messages", 2), ("sessions", 1), ("identities", 1)] {
+        let rows: i64 = appliance.value(&format!("SELECT COUNT(*) FROM {table} WHERE ?1 = ''"), "");
+        assert_eq!(rows, left, "{table}");
+    }
+    assert_eq!(appliance.value::<i64>("SELECT COUNT(*) FROM enrollments WHERE id = ?1", &phone.udid), 1);
+}
+
+/// A link without a group and the UDID of a device that has left lead into none of its groups.
+#[tokio::test]
+async fn a_known_udid_inherits_neither_group_nor_tags_of_an_earlier_life() {
+    let mut appliance = Appliance::start().await;
+    let wanted = Wanted { group: Some("Staff".into()), ..Wanted::default() };
+    let mut phone = appliance.device(Kind::IPhone);
+    phone.enroll(&appliance.invite_as(wanted).await).await.unwrap();
+    let path = format!("/api/v1/enrollments/{}", phone.udid);
+    appliance.api("PATCH", &path, Some(serde_json::json!({"tags": ["vip"]}))).await;
+    let reenroll = Wanted { reenroll: true, ..Wanted::default() };
+    for (wanted, groups, tags) in [(reenroll, "[\"Staff\"]", "[\"vip\"]"), (Wanted::default(), "[]", "[]")] {
+        phone.remove_management().await.unwrap();
+        phone.enroll(&appliance.invite_as(wanted).await).await.unwrap();
+        let (_, shown) = appliance.api("GET", &path, None).await;
+        assert_eq!((shown["groups"].to_string(), shown["tags"].to_string()), (groups.into(), tags.into()));
+    }
 }

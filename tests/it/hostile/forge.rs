@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use russet::clock::Seconds;
-use russet::pki::asn1::{self, OCTET_STRING, Oid, PRINTABLE_STRING, SEQUENCE, SET};
+use russet::pki::asn1::{self, OCTET_STRING, Oid, PRINTABLE_STRING, Reader, SEQUENCE, SET};
 use russet::pki::certificate::Certificate;
 use russet::pki::cms::{self, Cipher, Signer};
 use russet::pki::key::{Hash, PrivateKey};
 use russet::simulator::{Identity, Key};
 
+use super::odd::{self, Signs};
 use crate::support::NOW;
 
-const SHA256_WITH_RSA: Oid = Oid::new_unwrap("1.2.840.113549.1.1.11");
 const COMMON_NAME: Oid = Oid::new_unwrap("2.5.4.3");
 const CHALLENGE_PASSWORD: Oid = Oid::new_unwrap("1.2.840.113549.1.9.7");
 const EXTENSION_REQUEST: Oid = Oid::new_unwrap("1.2.840.113549.1.9.14");
 const MESSAGE_TYPE: Oid = Oid::new_unwrap("2.16.840.1.113733.1.9.2");
 const PKI_STATUS: Oid = Oid::new_unwrap("2.16.840.1.113733.1.9.3");
+const FAIL_INFO: Oid = Oid::new_unwrap("2.16.840.1.113733.1.9.4");
 const SENDER_NONCE: Oid = Oid::new_unwrap("2.16.840.1.113733.1.9.5");
 const TRANSACTION_ID: Oid = Oid::new_unwrap("2.16.840.1.113733.1.9.7");
 
@@ -36,9 +37,8 @@ fn bits(octets: &[u8]) -> Vec<u8> {
     asn1::encode(asn1::BIT_STRING, &[&[0], octets])
 }
 
-fn signed(by: &PrivateKey, content: &[u8]) -> Vec<u8> {
-    let signature = by.sign(Hash::Sha256, content).unwrap();
-    asn1::encode(SEQUENCE, &[content, &asn1::algorithm_with_null(SHA256_WITH_RSA), &bits(&signature)])
+fn signed(by: &impl Signs, content: &[u8]) -> Vec<u8> {
+    asn1::encode(SEQUENCE, &[content, &by.algorithm(), &bits(&by.signature(content))])
 }
 
 /// A certificate that says whatever it likes. `subject` and `issuer` are Names, `serial` the content of
@@ -52,13 +52,13 @@ pub struct Claimed<'a> {
 }
 
 impl Claimed<'_> {
-    pub fn signed_by(&self, by: &PrivateKey) -> Vec<u8> {
+    pub fn signed_by(&self, by: &impl Signs) -> Vec<u8> {
         let content = asn1::encode(
             SEQUENCE,
             &[
                 &asn1::encode(asn1::constructed_context(0), &[&asn1::small_integer(2)]),
                 &asn1::encode(asn1::INTEGER, &[self.serial]),
-                &asn1::algorithm_with_null(SHA256_WITH_RSA),
+                &by.algorithm(),
                 self.issuer,
                 &asn1::encode(SEQUENCE, &[&asn1::time(self.dates.0), &asn1::time(self.dates.1)]),
                 self.subject,
@@ -91,12 +91,11 @@ pub struct Csr<'a> {
 }
 
 impl<'a> Csr<'a> {
-    pub fn of(key: &PrivateKey, challenge: Option<&'a str>) -> Self {
-        let spki = key.public_key_info().unwrap();
-        Self { subject: name("device"), spki, challenge, extensions: Vec::new() }
+    pub fn of(key: &impl Signs, challenge: Option<&'a str>) -> Self {
+        Self { subject: name("device"), spki: key.spki(), challenge, extensions: Vec::new() }
     }
 
-    pub fn signed_by(&self, key: &PrivateKey) -> Vec<u8> {
+    pub fn signed_by(&self, key: &impl Signs) -> Vec<u8> {
         let mut attributes = Vec::new();
         if let Some(challenge) = self.challenge {
             let value = asn1::encode(asn1::UTF8_STRING, &[challenge.as_bytes()]);
@@ -127,21 +126,43 @@ pub struct PkiMessage<'a> {
 }
 
 impl PkiMessage<'_> {
-    pub fn to(&self, ca: &Certificate) -> Vec<u8> {
-        let envelope = cms::encrypt(self.csr, ca, self.cipher).unwrap();
+    fn attributes(&self) -> [(Oid, Vec<u8>); 3] {
         let printable = |text: &str| asn1::encode(PRINTABLE_STRING, &[text.as_bytes()]);
         let transaction = russet::id::hex(&russet::id::sha256(self.csr));
-        let attributes = [
+        [
             (MESSAGE_TYPE, printable(self.message_type)),
             (TRANSACTION_ID, printable(&transaction)),
             (SENDER_NONCE, asn1::encode(OCTET_STRING, &[&[9; 16]])),
-        ];
-        cms::sign_attached(&envelope, self.signer, &attributes, NOW).unwrap()
+        ]
     }
+
+    pub fn to(&self, ca: &Certificate) -> Vec<u8> {
+        let envelope = cms::encrypt(self.csr, ca, self.cipher).unwrap();
+        cms::sign_attached(&envelope, self.signer, &self.attributes(), NOW).unwrap()
+    }
+
+    /// As [`PkiMessage::to`], signed with SHA-1.
+    pub fn to_with_sha1(&self, ca: &Certificate) -> Vec<u8> {
+        let envelope = cms::encrypt(self.csr, ca, self.cipher).unwrap();
+        let by = odd::Numbers::of(self.signer.key.pkcs8(), Hash::Sha1);
+        odd::signed_data(&by, self.signer.certificate, &envelope, true, &self.attributes())
+    }
+}
+
+/// The number that says why a SCEP server refused (RFC 8894 section 3.2.1.4).
+pub fn fail_info(reply: &[u8]) -> String {
+    let reply = russet::pki::ber::to_der(reply).unwrap();
+    let said = cms::Signed::parse(&reply).unwrap().attribute(FAIL_INFO).unwrap().expect("a refusal");
+    String::from_utf8(Reader::new(said).value(PRINTABLE_STRING).unwrap().to_vec()).unwrap()
 }
 
 /// What a SCEP server answered: a certificate, or nothing.
 pub fn issued(reply: &[u8], key: &PrivateKey, recipient: &Certificate) -> Option<Certificate> {
+    issued_in(reply, key, recipient).map(|(certificate, _)| certificate)
+}
+
+/// As [`issued`], with the cipher that the certificate came in.
+pub fn issued_in(reply: &[u8], key: &PrivateKey, recipient: &Certificate) -> Option<(Certificate, Cipher)> {
     let read = cms::verify_attached(reply);
     // A refusal has no content.
     if read == Err(cms::CmsError::Detached) {
@@ -151,7 +172,7 @@ pub fn issued(reply: &[u8], key: &PrivateKey, recipient: &Certificate) -> Option
     let signed = russet::pki::ber::to_der(reply).unwrap();
     let status = cms::Signed::parse(&signed).unwrap().attribute(PKI_STATUS).unwrap().unwrap().to_vec();
     assert_eq!(status, asn1::encode(PRINTABLE_STRING, &[b"0"]));
-    let (inside, _) = cms::decrypt(&content, recipient, key).unwrap();
+    let (inside, cipher) = cms::decrypt(&content, recipient, key).unwrap();
     let certificates = cms::certificates(&inside).unwrap();
-    Some(Certificate::from_der(certificates[0]).unwrap())
+    Some((Certificate::from_der(certificates[0]).unwrap(), cipher))
 }

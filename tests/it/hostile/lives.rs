@@ -83,3 +83,54 @@ async fn a_device_that_was_renewed_while_asked_to_leave_hears_that_it_is_to_leav
     let _ = phone.connect(Channel::Device).await;
     assert!(!phone.is_enrolled());
 }
+
+/// An erase that was acknowledged and did not happen opens the device to nobody.
+#[tokio::test]
+async fn a_device_that_is_still_here_after_its_erase_is_live_again() {
+    let mut appliance = Appliance::start().await;
+    for by_token_update in [true, false] {
+        let mut phone = appliance.enroll(Kind::IPhone).await;
+        let (udid, id) = (phone.udid.clone(), phone.udid.clone());
+        appliance.app().store.write("test", move |tx| enrollment::erased(tx, &udid)).await.unwrap();
+        let erased = |appliance: &Appliance| {
+            appliance.value::<Option<i64>>("SELECT erased_at FROM enrollments WHERE id = ?1", &id)
+        };
+        assert!(phone.connect(Channel::Device).await.is_ok());
+        assert!(erased(&appliance).is_some(), "it may still be about to go");
+        if by_token_update {
+            phone.token_update(Channel::Device).await.unwrap();
+        } else {
+            appliance.clock.advance(3600);
+            phone.connect(Channel::Device).await.unwrap();
+            // It is written down without the device waiting for it.
+            appliance.app().store.write("test", |_| Ok(())).await.unwrap();
+            while erased(&appliance).is_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(erased(&appliance), None);
+    }
+}
+
+/// Whoever comes next knows nothing of the users who were there.
+#[tokio::test]
+async fn users_of_an_earlier_life_leave_nothing_behind() {
+    let mut appliance = Appliance::start().await;
+    let mut mac = appliance.enroll(Kind::Mac).await;
+    let user = format!("{}:{}", mac.udid, mac.user.as_ref().unwrap().id);
+    mac.connect_all().await.unwrap();
+    appliance.app().mdm.contacts.flush(&appliance.app().store).await.unwrap();
+    let link = appliance.invite_as(Wanted { reenroll: true, ..Wanted::default() }).await;
+    let mut next = appliance.device(Kind::Mac);
+    next.udid.clone_from(&mac.udid);
+    next.user = None;
+    for (table, rows) in [("messages", 1), ("contacts", 1)] {
+        let sql = format!("SELECT COUNT(*) FROM {table} WHERE enrollment_id = ?1");
+        assert_eq!(appliance.value::<i64>(&sql, &user), rows, "{table}");
+    }
+    next.enroll(&link).await.unwrap();
+    for table in ["messages", "contacts"] {
+        let sql = format!("SELECT COUNT(*) FROM {table} WHERE enrollment_id = ?1");
+        assert_eq!(appliance.value::<i64>(&sql, &user), 0, "{table}");
+    }
+}

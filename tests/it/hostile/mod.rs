@@ -11,16 +11,20 @@ mod checkin;
 mod claims;
 mod clock;
 mod connect;
+mod cuts;
 mod disk;
 mod enrollment;
 mod forge;
 mod lives;
+mod markup;
 mod network;
+mod odd;
 mod parsers;
 mod proof;
 mod proxy;
 mod raw;
 mod renewals;
+mod requests;
 mod scep;
 mod secrets;
 mod users;
@@ -29,6 +33,9 @@ use plist::{Dictionary, Value};
 use russet::simulator::{Device, Reply};
 
 use crate::support::Appliance;
+
+/// Every route on which a device proves who it is; `proof.rs` holds it to the source.
+const DEVICE_ROUTES: [&str; 2] = ["/mdm/checkin", "/mdm/connect"];
 
 /// A dictionary of these keys.
 fn keys<const N: usize>(entries: [(&str, Value); N]) -> Dictionary {

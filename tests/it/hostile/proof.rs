@@ -6,11 +6,13 @@ use russet::clock::DAY;
 use russet::pki::asn1;
 use russet::pki::certificate::Certificate;
 use russet::pki::cms::{self, Signer};
+use russet::pki::key::PrivateKey;
 use russet::simulator::{Device, Digest, Form, Kind, sign_detached};
 
 use super::forge::{self, Claimed};
+use super::odd::{self, Rsa, Signs};
 use super::raw::{Answer, Request};
-use super::{report, xml};
+use super::{DEVICE_ROUTES, message, report, xml};
 use crate::support::{Appliance, NOW, key};
 
 const FORM: Form = Form { digest: Digest::Sha256, signed_attributes: true };
@@ -29,6 +31,14 @@ async fn ask(appliance: &Appliance, body: &[u8], signature: &[u8]) -> Answer {
     Request::put("/mdm/connect", body).header("Mdm-Signature", header).send(appliance).await
 }
 
+/// 3: a device route that is added is one that the tests know of.
+#[test]
+fn the_list_of_device_routes_is_whole() {
+    let source = include_str!("../../../src/mdm/mod.rs");
+    let routes = source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    assert!(routes.eq(DEVICE_ROUTES), "src/mdm/mod.rs has other routes than DEVICE_ROUTES");
+}
+
 /// 3: on every device route, with nothing, with emptiness, with two.
 #[tokio::test]
 async fn without_proof_nothing_is_answered_on_any_device_route() {
@@ -36,7 +46,7 @@ async fn without_proof_nothing_is_answered_on_any_device_route() {
     let phone = appliance.enroll(Kind::IPhone).await;
     let body = idle(&phone);
     let good = STANDARD.encode(signature(&phone, &body));
-    for path in ["/mdm/connect", "/mdm/checkin"] {
+    for path in DEVICE_ROUTES {
         let bare = Request::put(path, body.clone());
         for request in [
             bare.clone(),
@@ -159,6 +169,38 @@ async fn a_signature_made_long_ago_or_far_ahead_is_refused() {
     }
 }
 
+/// 4: an identity that has expired, proven by its signature alone: it is heard to be renewed, and a year
+/// later not even that.
+#[tokio::test]
+async fn an_expired_signer_gets_its_renewal_and_nothing_else() {
+    let mut appliance = Appliance::start().await;
+    let mac = appliance.enroll(Kind::Mac).await;
+    let waiting = appliance.send(&mac.udid, serde_json::json!({"RequestType": "SecurityInfo"})).await;
+    let say = async |path: &str, body: Vec<u8>| {
+        let now = appliance.clock.now();
+        let signature = sign_detached(mac.identity.as_ref().unwrap(), &body, FORM, now).unwrap();
+        let header = STANDARD.encode(signature);
+        Request::put(path, body).header("Mdm-Signature", header).send(&appliance).await
+    };
+    let secret = || xml(message("GetBootstrapToken", &mac.udid, []));
+    assert_eq!(say("/mdm/checkin", secret()).await.status, 200);
+    appliance.clock.advance(i64::from(appliance.config.enrollment.identity_days + 1) * DAY);
+    let refused = say("/mdm/checkin", secret()).await;
+    assert_eq!((refused.status, refused.text().contains("expired")), (400, true), "{}", refused.text());
+    let next = say("/mdm/connect", idle(&mac)).await;
+    assert_eq!(next.status, 200);
+    assert!(
+        next.text().contains("InstallProfile") && !next.text().contains(&waiting),
+        "{:.200}",
+        next.text()
+    );
+    appliance.clock.advance(366 * DAY);
+    for (path, body) in [("/mdm/checkin", secret()), ("/mdm/connect", idle(&mac))] {
+        let refused = say(path, body).await;
+        assert_eq!((refused.status, refused.text().contains("expired")), (400, true), "{}", refused.text());
+    }
+}
+
 /// 5: a header that was captured from another device.
 #[tokio::test]
 async fn a_replayed_signature_of_another_device_is_refused_on_my_connection() {
@@ -213,33 +255,103 @@ async fn ber_bombs_are_refused_within_bounds() {
     assert_eq!(ask(&appliance, &body, &good).await.status, 200);
 }
 
-/// 17: a signer's certificate with a key that would cost seconds or prove nothing is not ours anyway.
+/// 17: a bag is read up to eight certificates, the signer's among them, and not further.
 #[tokio::test]
-async fn a_key_of_16k_bits_or_exponent_one_is_never_worked_with() {
+async fn a_bag_of_more_certificates_than_a_chain_has_is_refused() {
+    let mut appliance = Appliance::start().await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let body = idle(&phone);
+    let identity = phone.identity.as_ref().unwrap();
+    let (key, certificate) = (
+        PrivateKey::from_pkcs8(identity.pkcs8()).unwrap(),
+        Certificate::from_der(&identity.certificate).unwrap(),
+    );
+    for (more, status) in [(7, 200), (8, 400), (12, 400)] {
+        let chain = vec![certificate.der(); more];
+        let signer = Signer { chain: &chain, ..Signer::new(&key, &certificate) };
+        let answer = ask(&appliance, &body, &cms::sign_detached(&body, signer, &[], NOW).unwrap()).await;
+        assert_eq!(answer.status, status, "{more}: {}", answer.text());
+        assert!(status == 200 || answer.text().contains("more than 8 certificates"), "{}", answer.text());
+    }
+    // A thousand that are hardly anything, signed by one that is real.
+    let chain = vec![&[0x30, 0][..]; 1000];
+    let signer = Signer { chain: &chain, ..Signer::new(&key, &certificate) };
+    let message = cms::sign_attached(b"x", signer, &[], NOW).unwrap();
+    let answer = Request::post("/scep?operation=PKIOperation", message).send(&appliance).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("more than 8 certificates"), "{}", answer.text());
+}
+
+/// Makes the server believe that it issued this certificate to this device.
+async fn issue_to(appliance: &Appliance, device: &Device, certificate: &Certificate) {
+    let (fingerprint, udid) = (*certificate.fingerprint(), device.udid.clone());
+    let change = move |tx: &russet::storage::Tx<'_>| {
+        let sql = "UPDATE identities SET fingerprint = ?1 WHERE enrollment_id = ?2";
+        assert_eq!(tx.execute(sql, rusqlite::params![fingerprint, udid])?, 1);
+        Ok(())
+    };
+    appliance.app().store.write("test.issue_to", change).await.unwrap();
+}
+
+/// 17: keys that would cost seconds or prove nothing: refused as such, with a signature that is good, where
+/// anybody may send them (SCEP) and even in a certificate that is in the table.
+#[tokio::test]
+async fn a_key_of_16k_bits_exponent_one_or_an_odd_curve_is_never_worked_with() {
+    fn certified(by: &impl Signs, spki: Vec<u8>) -> Certificate {
+        let (subject, dates) = (forge::name("x"), (NOW - DAY, NOW + DAY));
+        let claimed = Claimed { subject: &subject, issuer: &subject, serial: &[1], spki, dates };
+        Certificate::from_der(&claimed.signed_by(by)).unwrap()
+    }
+    async fn refused(appliance: &Appliance, phone: &Device, what: &str, by: &impl Signs, of: &Certificate) {
+        issue_to(appliance, phone, of).await;
+        let body = idle(phone);
+        let answer = ask(appliance, &body, &odd::signed_data(by, of, &body, false, &[])).await;
+        assert_eq!(answer.status, 400, "{what}");
+        assert!(answer.text().contains("the public key is not"), "{what}: {}", answer.text());
+        let message = odd::signed_data(by, of, b"x", true, &[]);
+        let answer = Request::post("/scep?operation=PKIOperation", message).send(appliance).await;
+        assert_eq!(answer.status, 400, "{what}");
+        assert!(answer.text().contains("the public key is not"), "{what}: {}", answer.text());
+    }
+    let mut appliance = Appliance::start().await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    for (bits, exponent) in [(512, 65_537), (16_384, 65_537), (2048, 1)] {
+        let key = Rsa::of(bits, exponent);
+        let certificate = certified(&key, key.spki());
+        refused(&appliance, &phone, &format!("RSA {bits} {exponent}"), &key, &certificate).await;
+    }
+    // These have no arithmetic here; it is not come to.
+    let forger = forge::private(&key(5));
+    for (what, spki) in [
+        ("secp256k1", odd::curve_spki("1.3.132.0.10", 64)),
+        ("P-521", odd::curve_spki("1.3.132.0.35", 132)),
+        ("brainpoolP256r1", odd::curve_spki("1.3.36.3.3.2.8.1.1.7", 64)),
+        ("sect163k1", odd::curve_spki("1.3.132.0.1", 42)),
+        ("an exponent like the modulus", odd::rsa_spki(&[0xff; 256], &[0xff; 256])),
+        ("a name of 18,000 octets", odd::endless_spki(18_000)),
+    ] {
+        refused(&appliance, &phone, what, &forger, &certified(&forger, spki)).await;
+    }
+}
+
+/// 17: an OBJECT IDENTIFIER as long as a whole message.
+#[tokio::test]
+async fn an_object_identifier_of_almost_64_kib_is_refused() {
     let appliance = Appliance::start().await;
     let forger = forge::private(&key(5));
-    for (modulus, exponent) in
-        [(vec![0x7f; 2048], vec![1, 0, 1]), (vec![0x7f; 256], vec![1]), (vec![1], vec![3])]
-    {
-        let rsa = asn1::encode(
-            asn1::SEQUENCE,
-            &[&asn1::encode(asn1::INTEGER, &[&modulus]), &asn1::encode(asn1::INTEGER, &[&exponent])],
-        );
-        let algorithm = asn1::algorithm_with_null(asn1::Oid::new_unwrap("1.2.840.113549.1.1.1"));
-        let bits = asn1::encode(asn1::BIT_STRING, &[&[0], &rsa]);
-        let claimed = Claimed {
-            subject: &forge::name("x"),
-            issuer: &forge::name("x"),
-            serial: &[0xff, 1],
-            spki: asn1::encode(asn1::SEQUENCE, &[&algorithm, &bits]),
-            dates: (NOW - DAY, NOW + DAY),
-        };
-        let Ok(certificate) = Certificate::from_der(&claimed.signed_by(&forger)) else { continue };
-        let signer = Signer::new(&forger, &certificate);
-        let signature = cms::sign_detached(b"x", signer, &[], NOW).unwrap();
-        assert_eq!(ask(&appliance, b"x", &signature).await.status, 400);
-        let message = cms::sign_attached(b"x", signer, &[], NOW).unwrap();
-        let answer = Request::post("/scep?operation=PKIOperation", message).send(&appliance).await;
-        assert_eq!(answer.status, 400);
-    }
+    let name = forge::name("x");
+    let dates = (NOW - DAY, NOW + DAY);
+    let long = odd::endless_spki(62_000);
+    let claimed = Claimed { subject: &name, issuer: &name, serial: &[1], spki: long, dates };
+    let certificate = Certificate::from_der(&claimed.signed_by(&forger)).unwrap();
+    let message = odd::signed_data(&forger, &certificate, b"x", true, &[]);
+    assert!(message.len() < 64 * 1024);
+    let answer = Request::post("/scep?operation=PKIOperation", message).send(&appliance).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("the public key is not"), "{}", answer.text());
+    // In the place of the message's own type.
+    let message = asn1::encode(asn1::SEQUENCE, &[&odd::endless_oid(65_000), &[0xa0, 0]]);
+    let answer = Request::post("/scep?operation=PKIOperation", message).send(&appliance).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("another type"), "{}", answer.text());
 }

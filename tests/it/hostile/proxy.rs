@@ -79,3 +79,22 @@ async fn an_untrusted_peers_header_is_ignored() {
         .presenting(phone.identity.as_ref().unwrap());
     assert_eq!(honest.send(&appliance).await.status, 200);
 }
+
+/// The proxy's own certificate is nobody's proof, and in nobody's way.
+#[tokio::test]
+async fn a_trusted_proxys_own_certificate_does_not_hide_its_header() {
+    let mut appliance = behind("127.0.0.0/8").await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let other = appliance.enroll(Kind::IPad).await;
+    let key = super::forge::private(&crate::support::key(9));
+    let own = super::forge::throw_away(&key);
+    let pkcs8 = russet::simulator::Identity::new(crate::support::key(9), Vec::new()).pkcs8().to_vec();
+    let request = Request::put("/mdm/connect", xml(report("Idle", &phone.udid, [])));
+    let header = format!(":{}:", STANDARD.encode(&phone.identity.as_ref().unwrap().certificate));
+    let through = request.clone().header(HEADER, &header).presenting_der(own.der(), &pkcs8);
+    assert_eq!(through.send(&appliance).await.status, 200);
+    let as_other = request.clone().header(HEADER, &header).presenting(other.identity.as_ref().unwrap());
+    assert_eq!(as_other.send(&appliance).await.status, 200, "the header counts");
+    let without = request.presenting_der(own.der(), &pkcs8).send(&appliance).await;
+    assert!(without.status == 400 && without.text().contains("proves no identity"), "{}", without.text());
+}

@@ -9,7 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -77,10 +77,8 @@ impl Request {
 
     /// Sends it on a connection of its own.
     pub async fn send(&self, appliance: &Appliance) -> Answer {
-        let mut stream = open(appliance, self.identity.as_ref()).await;
-        // A server that refuses early closes before all of it was sent.
-        let _ = stream.write_all(&self.bytes()).await;
-        let answer = read(&mut stream).await;
+        let stream = open(appliance, self.identity.as_ref()).await;
+        let answer = exchange(stream, &self.bytes()).await;
         assert!(
             self.path.starts_with("/api/") || ![401, 403].contains(&answer.status),
             "{} {} was answered {}",
@@ -152,6 +150,20 @@ async fn connect(
     stream.set_nodelay(true).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+/// Sends bytes and reads the answer at the same time, as a server that refuses early answers and closes
+/// before all of it was sent.
+pub async fn exchange(stream: impl AsyncRead + AsyncWrite, request: &[u8]) -> Answer {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut bytes = Vec::new();
+    let write = async {
+        let _ = writer.write_all(request).await;
+        let _ = writer.flush().await;
+    };
+    // The server may close without TLS's good-bye once it has answered.
+    let _ = tokio::join!(write, reader.read_to_end(&mut bytes));
+    parse(&bytes)
 }
 
 /// Sends what is still kept back and reads an answer to the end of the connection.

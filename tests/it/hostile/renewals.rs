@@ -95,12 +95,46 @@ async fn a_flood_of_renewals_is_stopped() {
         let key = forge::private(&key(number));
         let own = forge::throw_away(&key);
         let client = Client { key, own, ca: client.ca.clone() };
-        // The identity's own key gets a certificate each time; the others one each.
+        // Each key gets one certificate, until there are enough.
         got += usize::from(renew(&appliance, &client, &identity).await.is_some());
     }
     let in_use: i64 = appliance
         .value("SELECT COUNT(*) FROM identities WHERE enrollment_id = ?1 AND state = 'pinned'", &phone.udid);
     assert!(got >= 4 && in_use <= 5, "{got} answered, {in_use} in use");
+}
+
+/// The same request repeated gets the same certificate, whichever key it is for.
+#[tokio::test]
+async fn a_renewal_that_is_repeated_gets_the_same_certificate() {
+    let mut appliance = Appliance::start().await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let identity = phone.identity.clone().unwrap();
+    // The key of the identity itself, and another.
+    for number in [1, 5] {
+        let client = Client::new(&appliance, number).await;
+        let first = renew(&appliance, &client, &identity).await.unwrap();
+        let again = renew(&appliance, &client, &identity).await.unwrap();
+        assert_eq!(first.fingerprint(), again.fingerprint(), "{number}");
+        assert_ne!(first.der(), identity.certificate);
+    }
+}
+
+/// An identity that was never used ends with its dates: the year of grace is for devices.
+#[tokio::test]
+async fn an_unused_identity_that_expired_begins_nothing() {
+    let appliance = Appliance::start().await;
+    let wanted = russet::enroll::invitation::Wanted { expires_in: Some(365 * DAY), ..Default::default() };
+    let secret = challenge(&appliance, &appliance.invite_as(wanted).await).await;
+    let unused = Client::new(&appliance, 5).await.ask(&appliance, Some(&secret)).await.unwrap();
+    let end = unused.not_after();
+    appliance
+        .app()
+        .store
+        .write("test", move |tx| Ok(tx.execute("UPDATE identities SET not_after = ?1", [tx.now() - 1])?))
+        .await
+        .unwrap();
+    assert!(end > appliance.clock.now());
+    assert_eq!(use_it(&appliance, &unused, 5, "LATE-UDID").await, (400, 400));
 }
 
 /// What the server sent to renew one device is worth nothing to another.

@@ -1,10 +1,14 @@
 //! An administrator at the API, over the routes that the command line's socket has.
 
+use std::path::Path;
+
 use axum::body::Body;
 use http_body_util::BodyExt;
 use hyper::{Request, StatusCode};
 use russet::request::Peer;
 use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use super::Appliance;
@@ -24,4 +28,26 @@ impl Appliance {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap_or(Json::Null))
     }
+}
+
+/// As [`Appliance::api`], over the socket of a server in a process of its own; nothing when that process
+/// ended before the whole answer was there.
+pub async fn over_socket(
+    data_dir: &Path,
+    method: &str,
+    path: &str,
+    body: Option<Json>,
+) -> Option<(u16, Json)> {
+    let body = body.map_or_else(String::new, |body| body.to_string());
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = UnixStream::connect(data_dir.join(russet::server::SOCKET)).await.ok()?;
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, serde_json::from_str(body).ok()?))
 }

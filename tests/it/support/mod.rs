@@ -2,9 +2,8 @@
 
 mod api;
 mod keys;
+mod port;
 mod process;
-
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use russet::apns::Pair;
 use russet::apns::certificate::{self as push_certificates, Import};
@@ -17,7 +16,9 @@ use russet::simulator::{Apple, Device, Kind, Limits, Trust, push_certificate};
 use russet::storage::Lock;
 use tempfile::TempDir;
 
+pub use api::over_socket;
 pub use keys::key;
+pub use port::Port;
 pub use process::Process;
 
 /// The topic of the push certificate that [`Appliance::start`] imports.
@@ -34,6 +35,7 @@ pub struct Appliance {
     pub trust: Trust,
     pub config: Config,
     _folder: TempDir,
+    _port: Port,
     devices: usize,
 }
 
@@ -57,9 +59,9 @@ impl Appliance {
         let trust = folder.path().join("apple.pem");
         std::fs::write(&trust, apple.root_pem()).unwrap();
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
-        config.server.listen = vec![free_port()];
-        config.server.public_url =
-            Origin::parse(&format!("https://localhost:{}", config.server.listen[0].port())).unwrap();
+        let port = Port::reserve();
+        config.server.listen = vec![port.address()];
+        config.server.public_url = Origin::parse(&format!("https://localhost:{}", port.number())).unwrap();
         config.apns.server = Origin::parse(&apple.url()).unwrap();
         config.apns.trust = Some(trust);
         change(&mut config);
@@ -68,7 +70,7 @@ impl Appliance {
             Some(anchor) => Trust::nobody().and_pem(pem::encode("CERTIFICATE", &anchor).as_bytes()).unwrap(),
             None => Trust::nobody(),
         };
-        Self { running: Some(running), apple, clock, trust, config, _folder: folder, devices: 0 }
+        Self { running: Some(running), apple, clock, trust, config, _folder: folder, _port: port, devices: 0 }
     }
 
     pub fn app(&self) -> &App {
@@ -79,6 +81,11 @@ impl Appliance {
     pub async fn restart(&mut self, change: impl FnOnce(&mut Config)) {
         self.running.take().expect("the server runs").stop().await;
         change(&mut self.config);
+        self.running = Some(serve(&self.config, &self.clock).await);
+    }
+
+    /// Starts a server that was stopped by hand.
+    pub async fn restart_stopped(&mut self) {
         self.running = Some(serve(&self.config, &self.clock).await);
     }
 
@@ -139,21 +146,16 @@ impl Appliance {
 
 /// Lets a device that enrolled synchronise declarations, until there is nothing left to hear.
 pub async fn settle(device: &mut Device) {
-    for _ in 0..5 {
-        if device.connect_all().await.unwrap().is_empty() {
-            return;
-        }
+    let mut contacts = 0;
+    while !device.connect_all().await.unwrap().is_empty() {
+        contacts += 1;
+        assert!(contacts < 5, "a device that has nothing to do is never left alone");
     }
-    panic!("a device that has nothing to do is never left alone");
 }
 
 async fn serve(config: &Config, clock: &Clock) -> Running {
     let lock = Lock::take(&config.data_dir).unwrap();
     App::open(config, lock, clock.clone()).await.unwrap().serve().await.unwrap()
-}
-
-pub fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Appliance {

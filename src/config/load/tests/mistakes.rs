@@ -114,11 +114,6 @@ fn settings_that_contradict_each_other_are_refused_where_they_were_written() {
     assert_eq!(mistakes.len(), 2);
     assert!(mistakes.iter().all(|mistake| mistake.line == Some(2)), "{mistakes:?}");
     assert_mistake("[tls]\nmode = \"files\"\ncertificate = \"a.pem\"", "2: tls.mode: ", "`private_key`");
-    assert_mistake(
-        "[enrollment]\nidentity_days = 100\nrenew_before_days = 100",
-        "3: enrollment.renew_before_days: ",
-        "for ever",
-    );
     assert_mistake("[enrollment]\nca_days = 365", "2: enrollment.ca_days: ", "outlive");
     assert_mistake(
         "[proxy]\nclient_certificate_header = \"X-Cert\"",
@@ -132,6 +127,30 @@ fn settings_that_contradict_each_other_are_refused_where_they_were_written() {
     );
     assert_mistake("[webhook]\nsecret = \"hunter2\"", "2: webhook.secret: ", "`url`");
     assert_mistake("[server]\nhttp_listen = [\"[::]:8443\"]", "2: server.http_listen: ", "written twice");
+}
+
+#[test]
+fn identities_that_are_always_due_are_allowed_with_a_warning() {
+    let text = "[enrollment]\nidentity_days = 100\nrenew_before_days = 100";
+    let reading = understand(text, Some(Path::new(FILE)), environment(&[]));
+    let warnings: Vec<_> = reading.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with(&format!("{FILE}:3: enrollment.renew_before_days: ")), "{}", warnings[0]);
+    let config = reading.done().unwrap();
+    assert!(report(&config, None, &[], &warnings).contains("again and again"));
+    assert!(read("[enrollment]\nidentity_days = 1").is_ok());
+}
+
+#[test]
+fn a_file_that_is_missing_is_told_apart_from_one_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("russet.toml");
+    let missing = super::super::read(Some(&file), environment(&[])).err().unwrap();
+    assert!(missing.words.contains("no such file"), "{missing}");
+    std::fs::write(&file, b"[log]\nlevel = \"\xff\"\n").unwrap();
+    let reading = super::super::read(Some(&file), environment(&[])).unwrap();
+    assert_eq!(reading.mistakes.0[0].line, Some(2));
+    assert!(reading.mistakes.0[0].words.contains("UTF-8"));
 }
 
 #[test]
@@ -152,5 +171,5 @@ fn mistakes_and_debug_never_repeat_a_secret() {
     assert!(!broken.contains("hunter2"), "{broken}");
     let config = read("[webhook]\nurl = \"https://hook.example.org\"\nsecret = \"hunter2\"").unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    assert!(!report(&config, None, &[]).contains("hunter2"));
+    assert!(!report(&config, None, &[], &[]).contains("hunter2"));
 }

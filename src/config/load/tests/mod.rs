@@ -1,7 +1,7 @@
 //! What is understood and what is refused, told as files and environments.
 
 use super::super::*;
-use super::{find, keys, line, overrides, parse};
+use super::{find, keys, line, overrides, parse, understand};
 use crate::clock::DAY;
 
 mod mistakes;
@@ -147,7 +147,7 @@ fn the_report_shows_every_setting_and_no_secret() {
         read_with("[webhook]\nurl = \"https://hook.example.org\"\nsecret = \"hunter2\"", &[]).unwrap();
     let names =
         overrides(environment(&[("RUSSET__LOG__LEVEL", "warn"), ("HOME", "/"), ("RUSSET_CONFIG", "x")]));
-    let text = report(&config, Some(Path::new(FILE)), &names);
+    let text = report(&config, Some(Path::new(FILE)), &names, &[]);
     assert!(text.starts_with("Read /srv/russet/russet.toml.\nOverridden by RUSSET__LOG__LEVEL.\n"), "{text}");
     for key in keys() {
         assert!(text.lines().any(|line| line.starts_with(&format!("{key} "))), "{key} is not in\n{text}");

@@ -50,7 +50,7 @@ fn mistakes_in_overrides_name_the_variable() {
         ("RUSSET__SERVER__LISTEN", "127.0.0.1:9000", "write a list, e.g. [\"…\""),
         ("RUSSET__SERVER__LISTEN", "[\"x\"]", "IP address"),
         ("RUSSET__ENROLLMENT__IDENTITY_DAYS", "many", "not a number"),
-        ("RUSSET__ENROLLMENT__RENEW_BEFORE_DAYS", "900", "for ever"),
+        ("RUSSET__ENROLLMENT__CA_DAYS", "365", "outlive"),
         ("RUSSET__BACKUP__PACKAGES", "yes", "true or false"),
         ("RUSSET__TLS", "files", "is a table"),
         ("RUSSET__TLS", "{ mod = \"files\" }", "did you mean `mode`?"),

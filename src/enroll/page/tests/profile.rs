@@ -20,7 +20,7 @@ impl Bench {
     }
 
     fn sign(&self, content: &[u8]) -> Vec<u8> {
-        self.enroll.sign(content).unwrap()
+        crate::enroll::sign(&self.enroll.signer.load(), content, EARLIEST_SANE).unwrap()
     }
 }
 
@@ -115,6 +115,17 @@ async fn the_root_is_handed_out_while_it_is_our_own_and_else_404() {
     let payload = plist::array(&payloads, "PayloadContent").unwrap().unwrap()[0].as_dictionary().unwrap();
     assert_eq!(plist::string(payload, "PayloadType").unwrap(), Some("com.apple.security.root"));
 
+    assert_eq!(bench.get("/trust.mobileconfig").await.body, profile.body, "it is signed once");
+    let signer = bench.enroll.signer.load_full();
+    let renewed = Signer {
+        key: PrivateKey::generate_p256().unwrap(),
+        certificate: signer.certificate.clone(),
+        chain: Vec::new(),
+        anchor: signer.anchor.clone(),
+    };
+    bench.enroll.signer.store(Arc::new(renewed));
+    assert_ne!(bench.get("/trust.mobileconfig").await.body, profile.body, "and again by another signer");
+
     let public = Bench::ready(false).await;
     for path in ["/ca.crt", "/trust.mobileconfig"] {
         let refused = public.get(path).await;
@@ -122,4 +133,29 @@ async fn the_root_is_handed_out_while_it_is_our_own_and_else_404() {
         assert!(refused.text().contains("publicly trusted"));
         assert_eq!(refused.header("content-security-policy"), POLICY);
     }
+}
+
+#[tokio::test]
+async fn when_too_many_wait_for_a_signature_everybody_is_told_so() {
+    let bench = Bench::ready(true).await;
+    let path = format!("/enroll/{}/profile", bench.invite(Wanted::default()).await);
+    let scep = crate::enroll::scep::routes().with_state(bench.enroll.clone());
+    let scep = async || {
+        let request = Request::post("/scep?operation=PKIOperation").body(Body::from("junk")).unwrap();
+        let answer = scep.clone().oneshot(request).await.unwrap();
+        let (status, again) = (answer.status(), answer.headers().contains_key("retry-after"));
+        (status.as_u16(), again, to_bytes(answer.into_body(), 1000).await.unwrap())
+    };
+    let waiting: Vec<_> = std::iter::from_fn(|| bench.enroll.kept.workshop.enter().ok()).collect();
+    for path in [path.as_str(), "/trust.mobileconfig"] {
+        let busy = bench.get(path).await;
+        assert_eq!(busy.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(!busy.text().is_empty() && !busy.header("retry-after").is_empty(), "{path}");
+    }
+    let (status, again, words) = scep().await;
+    assert_eq!((status, again), (503, true));
+    assert!(words.starts_with(b"the server is busy"));
+    drop(waiting);
+    assert_eq!(bench.get(&path).await.status, StatusCode::OK);
+    assert_eq!(scep().await.0, 400);
 }
