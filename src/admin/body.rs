@@ -77,6 +77,15 @@ impl Object {
         }
     }
 
+    /// A whole number that may be below 0.
+    pub(super) fn integer(&mut self, name: &str) -> Result<Option<i64>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let number = value.as_i64();
+        number
+            .map(Some)
+            .ok_or_else(|| Error::invalid_at(pointer(name), format!("{name} must be a whole number")))
+    }
+
     pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>> {
         match self.take(name) {
             None => Ok(None),
@@ -94,6 +103,22 @@ impl Object {
     /// A list of texts.
     pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>> {
         self.take(name).map(|value| texts(value, name, &pointer(name))).transpose()
+    }
+
+    /// A list of anything.
+    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(list)) => Ok(Some(list)),
+            Some(_) => Err(Error::invalid_at(pointer(name), format!("{name} must be a list"))),
+        }
+    }
+
+    /// Passes over members that a GET of the same object adds, so that what was read can be sent back.
+    pub(super) fn pass_over(&mut self, names: &[&str]) {
+        for name in names {
+            self.0.shift_remove(*name);
+        }
     }
 
     /// Nothing may be left: what we do not know was meant to do something.

@@ -7,20 +7,29 @@
 //! **Invariant:** every route in `table` stands behind `auth::require`; what anybody may ask is
 //! listed in [`Admin::routes`] alone.
 
+mod apply;
 mod audit;
 mod auth;
 mod body;
 mod claim;
 mod command;
+mod declaration;
 mod enrollment;
+mod fleet;
+mod group;
 mod invitation;
+mod kmfddm;
+mod kmfddm_status;
 mod nanohub;
 mod page;
+mod precondition;
+mod preview;
 mod push;
 mod push_certificate;
 mod query;
 mod reply;
 mod session;
+mod status;
 mod token;
 
 #[cfg(test)]
@@ -71,6 +80,8 @@ fn table() -> Vec<Route> {
         ("/api/v1/enrollments/{id}/commands/{uuid}", Command, delete(command::delete)),
         ("/api/v1/enrollments/{id}/commands/{uuid}/reveal", Admin, post(command::reveal)),
         ("/api/v1/enrollments/{id}/push", Command, post(push::post)),
+        ("/api/v1/enrollments/{id}/declarations", Read, get(status::declarations)),
+        ("/api/v1/enrollments/{id}/status", Read, get(status::status)),
         ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
         ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
         ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
@@ -79,6 +90,28 @@ fn table() -> Vec<Route> {
         ("/api/v1/commands/{uuid}", Read, get(command::show)),
         ("/api/v1/commands/{uuid}", Command, delete(command::delete)),
         ("/api/v1/commands/{uuid}/reveal", Admin, post(command::reveal)),
+        ("/api/v1/declarations", Read, get(declaration::list)),
+        ("/api/v1/declarations/{identifier}", Read, get(declaration::show)),
+        (
+            "/api/v1/declarations/{identifier}",
+            Admin,
+            large(put(declaration::put).delete(declaration::delete)),
+        ),
+        ("/api/v1/declarations/{identifier}/preview", Read, get(preview::show)),
+        ("/api/v1/declarations/{identifier}/touch", Admin, post(declaration::touch)),
+        ("/api/v1/groups", Read, get(group::list)),
+        ("/api/v1/groups/{name}", Read, get(group::show)),
+        ("/api/v1/groups/{name}", Admin, large(put(group::put).delete(group::delete))),
+        ("/api/v1/groups/{name}/members/{id}", Admin, put(group::put_member).delete(group::delete_member)),
+        (
+            "/api/v1/groups/{name}/declarations/{identifier}",
+            Admin,
+            put(group::put_declaration).delete(group::delete_declaration),
+        ),
+        // It changes nothing; a condition may be too long for an address.
+        ("/api/v1/preview", Read, post(preview::post)),
+        ("/api/v1/apply", Admin, large(post(apply::post))),
+        ("/api/v1/export", Read, get(apply::export)),
         ("/api/v1/invitations", Read, get(invitation::list)),
         ("/api/v1/invitations", Admin, post(invitation::post)),
         ("/api/v1/invitations/{code}", Read, get(invitation::show)),
@@ -94,6 +127,31 @@ fn table() -> Vec<Route> {
         ("/api/v1/nanomdm/pushcert", Admin, put(nanohub::put_pushcert)),
         ("/api/v1/nanomdm/push/{ids}", Command, get(nanohub::push_to).put(nanohub::push_to)),
         ("/api/v1/nanomdm/enqueue/{ids}", Command, large(put(nanohub::enqueue).post(nanohub::enqueue))),
+        ("/api/v1/ddm/declarations", Read, get(kmfddm::declarations)),
+        ("/api/v1/ddm/declarations", Admin, large(put(kmfddm::put_declaration))),
+        ("/api/v1/ddm/declarations/{id}", Read, get(kmfddm::declaration)),
+        ("/api/v1/ddm/declarations/{id}", Admin, delete(kmfddm::delete_declaration)),
+        ("/api/v1/ddm/declarations/{id}/touch", Admin, post(kmfddm::touch)),
+        ("/api/v1/ddm/sets", Read, get(kmfddm::sets)),
+        ("/api/v1/ddm/set-declarations/{id}", Read, get(kmfddm::set_declarations)),
+        (
+            "/api/v1/ddm/set-declarations/{id}",
+            Admin,
+            put(kmfddm::put_set_declaration).delete(kmfddm::delete_set_declaration),
+        ),
+        ("/api/v1/ddm/enrollment-sets/{id}", Read, get(kmfddm::enrollment_sets)),
+        (
+            "/api/v1/ddm/enrollment-sets/{id}",
+            Admin,
+            put(kmfddm::put_enrollment_set).delete(kmfddm::delete_enrollment_set),
+        ),
+        ("/api/v1/ddm/enrollment-sets-all/{id}", Admin, delete(kmfddm::delete_enrollment_sets)),
+        ("/api/v1/ddm/declaration-sets/{id}", Read, get(kmfddm::declaration_sets)),
+        ("/api/v1/ddm/declaration-status/{id}", Read, get(kmfddm_status::declaration_status)),
+        ("/api/v1/ddm/status-errors/{id}", Read, get(kmfddm_status::status_errors)),
+        ("/api/v1/ddm/status-values/{id}", Read, get(kmfddm_status::status_values)),
+        ("/api/v1/ddm/status-report/{id}", Read, get(kmfddm_status::status_report)),
+        ("/api/v1/ddm/notify", Command, post(kmfddm::notify)),
     ]
 }
 

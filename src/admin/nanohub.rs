@@ -173,7 +173,7 @@ pub(super) async fn enqueue(
 }
 
 /// The enrollment IDs of a path, each once, in order.
-fn split(ids: &str) -> Result<Vec<String>> {
+pub(super) fn split(ids: &str) -> Result<Vec<String>> {
     let mut seen = BTreeSet::new();
     let ids: Vec<String> =
         ids.split(',').filter(|id| !id.is_empty() && seen.insert(*id)).map(str::to_owned).collect();

@@ -65,6 +65,32 @@ impl Client {
         path: &str,
         body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Json, Failure> {
+        let (status, answer) = self.ask(method, path, body).await?;
+        read(status, &answer)
+    }
+
+    /// As [`Client::json`], but a refusal is answered as the JSON that it is.
+    pub(super) async fn ask_json(
+        self,
+        method: Method,
+        path: &str,
+        body: &Json,
+    ) -> Result<Result<Json, Json>, Failure> {
+        let body = ("application/json", body.to_string().into_bytes());
+        let (status, answer) = self.ask(method, path, Some(body)).await?;
+        let refusal: Option<Json> = serde_json::from_slice(&answer).ok();
+        match refusal {
+            Some(refusal) if status.is_client_error() && refusal["error"].is_object() => Ok(Err(refusal)),
+            _ => read(status, &answer).map(Ok),
+        }
+    }
+
+    async fn ask(
+        self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
         let body = match body {
             Some((kind, body)) => {
@@ -76,16 +102,15 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::Wrong(format!("the request cannot be written: {error}")))?;
-        let (status, answer) = match self.way {
-            Way::Socket(stream) => over_socket(stream, request).await?,
+        match self.way {
+            Way::Socket(stream) => Ok(over_socket(stream, request).await?),
             Way::Here(here) => {
                 let (router, app) = *here;
                 let answer = in_process(router, request).await?;
                 app.close().await;
-                answer
+                Ok(answer)
             }
-        };
-        read(status, &answer)
+        }
     }
 }
 

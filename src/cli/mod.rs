@@ -8,10 +8,14 @@
 //! `say` alone.
 
 mod admin;
+mod apply;
 mod check;
 mod client;
 mod demo;
 mod device;
+mod difference;
+mod export;
+mod files;
 mod invite;
 mod push_certificate;
 mod serve;
@@ -61,6 +65,10 @@ enum Command {
     /// Devices: list, show, send a command.
     #[command(subcommand)]
     Device(device::Device),
+    /// Makes groups and declarations what the files of a folder say.
+    Apply(apply::Apply),
+    /// Writes groups and declarations as files of a folder.
+    Export(export::Export),
 }
 
 /// Where the configuration is; on every command that has one.
@@ -174,6 +182,8 @@ async fn asynchronous(command: Command) -> Done {
         Command::Admin(command) => command.run().await,
         Command::Invite(command) => command.run().await,
         Command::Device(command) => command.run().await,
+        Command::Apply(apply) => apply.run().await,
+        Command::Export(export) => export.run().await,
         Command::Check(check) => check.run(),
         Command::Serve(serve) => serve.run(),
     }

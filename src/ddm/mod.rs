@@ -16,6 +16,7 @@ pub mod declaration;
 pub mod generation;
 pub mod group;
 pub mod manifest;
+pub mod membership;
 pub mod predicate;
 pub mod preview;
 pub mod snapshot;

@@ -284,3 +284,64 @@ fn wrong_usage_exits_with_two() {
         assert!(error.contains("7d"), "{error}");
     }
 }
+
+#[test]
+fn groups_and_declarations_live_in_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let reserved = Port::reserve();
+    let port = reserved.number();
+    let write = |path: &str, text: &str| {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let (code, _, error) = said(&run(folder, port, &["apply", "mdm", "--prune"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("declarations"), "an empty folder prunes nothing: {error}");
+
+    let passcode = |length: u32| {
+        format!(
+            "{{\"Type\": \"com.apple.configuration.passcode.settings\", \"Payload\": {{\"MinimumLength\": {length}}}}}"
+        )
+    };
+    write("mdm/declarations/org.example.passcode.json", &passcode(6));
+    write("mdm/groups/Room 12.json", "{\"declarations\": [\"org.example.passcode\"]}");
+    let (code, shown, error) = said(&run(folder, port, &["apply", "mdm", "--dry-run"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains("created declaration org.example.passcode"), "{shown}");
+    assert!(shown.contains("+ /Payload/MinimumLength: 6") && shown.contains("dry run"), "{shown}");
+    assert_eq!(said(&run(folder, port, &["apply", "mdm"])).0, 0);
+
+    let (code, _, error) = said(&run(folder, port, &["export", "out"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        folder.join("out/groups/Room 12.json").is_file() && folder.join("out/groups/default.json").is_file()
+    );
+    let (code, shown, _) = said(&run(folder, port, &["apply", "out", "--dry-run", "--prune"]));
+    assert_eq!(code, 0);
+    assert!(shown.starts_with("No difference"), "{shown}");
+
+    write("out/declarations/org.example.passcode.json", &passcode(99));
+    let (code, _, error) = said(&run(folder, port, &["apply", "out"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("org.example.passcode.json /Payload/MinimumLength"), "{error}");
+    for (text, words) in [
+        ("{\"Identifier\": \"../../escape\"}".to_owned(), "name the file"),
+        ("[".repeat(100_000), "not JSON"),
+        ("7".to_owned(), "not a JSON object"),
+    ] {
+        write("out/declarations/org.example.passcode.json", &text);
+        let (code, _, error) = said(&run(folder, port, &["apply", "out"]));
+        assert_eq!(code, 1, "{error}");
+        assert!(error.contains("org.example.passcode.json") && error.contains(words), "{error}");
+    }
+    std::fs::remove_file(folder.join("out/declarations/org.example.passcode.json")).unwrap();
+    std::fs::remove_file(folder.join("out/groups/Room 12.json")).unwrap();
+    let (code, shown, error) = said(&run(folder, port, &["apply", "out", "--prune"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains("deleted group Room 12") && shown.contains("2 changed"), "{shown}");
+    let (code, _, error) = said(&run(folder, port, &["export", "mdm"]));
+    assert_eq!(code, 0);
+    assert!(error.contains("--prune deletes the file"), "{error}");
+}

@@ -1,7 +1,10 @@
 //! The API in this process: the whole program but its ports, and whoever asks it.
 
 mod commands;
+mod declarations;
 mod enrollments;
+mod groups;
+mod kmfddm;
 mod manners;
 mod nanomdm;
 mod pages;

@@ -1,0 +1,301 @@
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups and declarations at once, as `russet apply`
+//! and `russet export` keep them in files.
+//!
+//! `{"declarations": […], "groups": […], "prune": false, "dry_run": true}`. What is not sent stays,
+//! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
+//! that does not say them. A dry run tells what would change and which enrollments it would touch.
+//!
+//! **Invariant:** all of it happens or nothing, and a dry run leaves nothing behind.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::State;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::auth::Caller;
+use super::body::Object;
+use super::query::Parameters;
+use super::reply::Refusal;
+use super::{Admin, declaration, fleet, group};
+use crate::ddm::declaration::{self as declarations, Declaration};
+use crate::ddm::group::{self as groups, DEFAULT, Group};
+use crate::ddm::manifest::Plan;
+use crate::ddm::{Edit, Subject};
+use crate::error::{Error, Result};
+use crate::schema::declarations::Kind;
+use crate::storage::Tx;
+
+/// What was sent.
+struct Wanted {
+    declarations: Option<Vec<Value>>,
+    groups: Option<Vec<group::Sent>>,
+    prune: bool,
+    force: bool,
+}
+
+/// What became, or would become, of one object.
+struct Change {
+    kind: &'static str,
+    name: String,
+    before: Value,
+    after: Value,
+}
+
+impl Change {
+    fn shown(&self) -> Value {
+        let action = match (&self.before, &self.after) {
+            (Value::Null, _) => "created",
+            (_, Value::Null) => "deleted",
+            _ => "changed",
+        };
+        json!({
+            "kind": self.kind,
+            "name": self.name,
+            "action": action,
+            "before": self.before,
+            "after": self.after,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Done {
+    changes: Vec<Change>,
+    warnings: Vec<Value>,
+    unchanged: usize,
+}
+
+/// A declaration as it is kept in a file: its ServerToken is computed.
+fn plain(declaration: &Declaration) -> Value {
+    without_token(declaration.body())
+}
+
+fn without_token(mut body: Value) -> Value {
+    if let Value::Object(members) = &mut body {
+        members.shift_remove("ServerToken");
+    }
+    body
+}
+
+pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Refusal> {
+    let found = admin.mdm.store.read(|conn| {
+        let declarations = declarations::list(conn, None, u32::MAX)?;
+        let groups = groups::list(conn, None, u32::MAX)?;
+        Ok(json!({
+            "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
+            "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
+        }))
+    });
+    Ok(Json(found.await?))
+}
+
+pub(super) async fn post(
+    State(admin): State<Admin>,
+    caller: Caller,
+    parameters: Parameters,
+    mut body: Object,
+) -> Result<Json<Value>, Refusal> {
+    let notify = !parameters.flag("nonotify")?;
+    let dry_run = body.boolean("dry_run")?.unwrap_or(false);
+    let wanted = Wanted {
+        prune: body.boolean("prune")?.unwrap_or(false),
+        force: parameters.flag("force")?,
+        declarations: body.list("declarations")?.map(read_declarations).transpose()?,
+        groups: body.list("groups")?.map(read_groups).transpose()?,
+    };
+    body.finish()?;
+    if wanted.declarations.is_none() && wanted.groups.is_none() {
+        return Err(Error::invalid_at("", "there is nothing to apply; send declarations or groups").into());
+    }
+    let written = admin.mdm.store.write("apply", move |tx| {
+        let edit = Edit { actor: &caller.actor, notify };
+        if !dry_run {
+            return Ok((apply(tx, &wanted, edit)?, None));
+        }
+        let before = Plan::read(tx)?;
+        tx.execute_batch("SAVEPOINT dry_run")?;
+        let done = apply(tx, &wanted, edit).and_then(|done| Ok((done, Plan::read(tx)?)));
+        tx.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
+        let (done, after) = done?;
+        Ok((done, Some((before, after))))
+    });
+    let (done, plans) = written.await?;
+    let mut shown = json!({
+        "dry_run": dry_run,
+        "changes": done.changes.iter().map(Change::shown).collect::<Vec<_>>(),
+        "unchanged": done.unchanged,
+        "warnings": done.warnings,
+    });
+    if let Some((before, after)) = plans {
+        let touched = admin.mdm.store.read(move |conn| touched(conn, &done.changes, &before, &after));
+        shown["enrollments"] = touched
+            .await?
+            .iter()
+            .map(|subject| json!({"id": subject.id, "name": subject.keys.get("name")}))
+            .collect();
+    }
+    Ok(Json(shown))
+}
+
+/// Each once, and named: the rest is for the check.
+fn read_declarations(list: Vec<Value>) -> Result<Vec<Value>> {
+    let mut seen = BTreeSet::new();
+    for (index, body) in list.iter().enumerate() {
+        if let Some(identifier) = body["Identifier"].as_str()
+            && !seen.insert(identifier)
+        {
+            let at = format!("/declarations/{index}/Identifier");
+            return Err(Error::invalid_at(at, "two declarations have this Identifier"));
+        }
+    }
+    Ok(list.into_iter().map(declaration::sent).collect())
+}
+
+fn read_groups(list: Vec<Value>) -> Result<Vec<group::Sent>> {
+    let mut seen = BTreeSet::new();
+    let groups = list.into_iter().enumerate().map(|(index, body)| {
+        let place = format!("/groups/{index}");
+        let Value::Object(members) = body else {
+            return Err(Error::invalid_at(place, "a group must be a JSON object"));
+        };
+        let sent = group::sent(members.into(), None).map_err(|error| at(&place, error))?;
+        if !seen.insert(sent.group.name.clone()) {
+            return Err(Error::invalid_at(format!("{place}/name"), "two groups have this name"));
+        }
+        Ok(sent)
+    });
+    groups.collect()
+}
+
+/// An error about part of what was sent, pointing at its place in the whole.
+fn at(place: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid { words, pointer, suggestion } => {
+            let pointer = Some(format!("{place}{}", pointer.unwrap_or_default()));
+            Error::Invalid { words, pointer, suggestion }
+        }
+        error => error,
+    }
+}
+
+fn apply(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
+    let mut done = Done::default();
+    let mut order: Vec<(usize, &Value)> = wanted.declarations.iter().flatten().enumerate().collect();
+    // What is named comes before what names it.
+    order.sort_by_key(|(_, body)| Reverse(Kind::of(body["Type"].as_str().unwrap_or_default())));
+    for (index, body) in order {
+        let place = format!("/declarations/{index}");
+        put_declaration(tx, body, &place, wanted.force, edit, &mut done)?;
+    }
+    for (index, sent) in wanted.groups.iter().flatten().enumerate() {
+        let mut wanted = sent.group.clone();
+        let known = groups::get(tx, &wanted.name)?;
+        if let Some(known) = known.as_ref().filter(|_| !sent.has_members) {
+            wanted.members.clone_from(&known.members);
+        }
+        put_group(tx, &wanted, known.as_ref(), edit, &mut done)
+            .map_err(|error| at(&format!("/groups/{index}"), error))?;
+    }
+    if wanted.prune {
+        prune(tx, wanted, edit, &mut done)?;
+    }
+    Ok(done)
+}
+
+fn put_declaration(
+    tx: &Tx<'_>,
+    body: &Value,
+    place: &str,
+    force: bool,
+    edit: Edit<'_>,
+    done: &mut Done,
+) -> Result<()> {
+    let identifier = body["Identifier"].as_str().unwrap_or_default();
+    let before = declarations::get(tx, identifier)?.as_ref().map_or(Value::Null, plain);
+    // One that was accepted by force once needs no force to stay.
+    if before == without_token(body.clone()) {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let put = declaration::put_in(tx, body, force, edit).map_err(|error| at(place, error))?;
+    let warnings = put.warnings.into_iter();
+    done.warnings.extend(warnings.map(|words| json!({"pointer": place, "words": words})));
+    if !put.changed {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let after = plain(&declaration::existing(tx, identifier)?);
+    done.changes.push(Change { kind: "declaration", name: identifier.to_owned(), before, after });
+    Ok(())
+}
+
+fn put_group(
+    tx: &Tx<'_>,
+    wanted: &Group,
+    known: Option<&Group>,
+    edit: Edit<'_>,
+    done: &mut Done,
+) -> Result<()> {
+    if !group::put_in(tx, wanted, edit)? {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let before = known.map_or(Value::Null, group::shown);
+    let after = group::shown(&group::existing(tx, &wanted.name)?);
+    done.changes.push(Change { kind: "group", name: wanted.name.clone(), before, after });
+    Ok(())
+}
+
+/// Removes what was not sent: groups first, then what names before what is named.
+fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    if let Some(sent) = &wanted.groups {
+        let sent: BTreeSet<&str> = sent.iter().map(|sent| sent.group.name.as_str()).collect();
+        for known in groups::list(tx, None, u32::MAX)? {
+            // The group of everybody cannot go.
+            if known.name == DEFAULT || sent.contains(known.name.as_str()) {
+                continue;
+            }
+            group::delete_in(tx, &known.name, edit)?;
+            let before = group::shown(&known);
+            done.changes.push(Change { kind: "group", name: known.name, before, after: Value::Null });
+        }
+    }
+    if let Some(sent) = &wanted.declarations {
+        let sent: BTreeSet<&str> = sent.iter().filter_map(|body| body["Identifier"].as_str()).collect();
+        let mut known = declarations::list(tx, None, u32::MAX)?;
+        known.retain(|known| !sent.contains(known.identifier.as_str()));
+        known.sort_by_key(|known| known.kind);
+        for known in known {
+            declaration::delete_in(tx, &known.identifier, edit)?;
+            let before = plain(&known);
+            let name = known.identifier;
+            done.changes.push(Change { kind: "declaration", name, before, after: Value::Null });
+        }
+    }
+    Ok(())
+}
+
+/// The enrollments whose set would be another.
+fn touched(conn: &Connection, changes: &[Change], before: &Plan, after: &Plan) -> Result<Vec<Subject>> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Memberships by hand are in neither plan; whoever joins or leaves a group has another set.
+    let mut moved = BTreeSet::new();
+    for change in changes.iter().filter(|change| change.kind == "group") {
+        let members = |group: &Value| -> BTreeSet<String> {
+            let members = group["members"].as_array().into_iter().flatten();
+            members.filter_map(|member| member.as_str().map(str::to_owned)).collect()
+        };
+        moved.extend(members(&change.before).symmetric_difference(&members(&change.after)).cloned());
+    }
+    fleet::those(conn, |subject| {
+        if moved.contains(&subject.id) || moved.contains(&subject.device_id) {
+            return Ok(true);
+        }
+        Ok(before.manifest(conn, subject)?.token != after.manifest(conn, subject)?.token)
+    })
+}

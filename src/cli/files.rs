@@ -1,0 +1,80 @@
+//! Groups and declarations as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`.
+//!
+//! **Invariant:** nothing is read or written outside the two folders, whatever an object is called.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+
+use super::Failure;
+use crate::id::printable;
+
+/// The folders, each with the member of an object that its file is named after.
+pub(super) const FOLDERS: [(&str, &str); 2] = [("declarations", "Identifier"), ("groups", "name")];
+const ENDING: &str = ".json";
+
+fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Wrong(format!("{}: {error}", path.display()))
+}
+
+/// The files of one folder in order; nothing if there is no such folder.
+pub(super) fn files(folder: &Path) -> Result<Option<Vec<PathBuf>>, Failure> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| wrong(folder, &error))? {
+        let path = entry.map_err(|error| wrong(folder, &error))?.path();
+        let is_ours = path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(ENDING));
+        if is_ours && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(Some(found))
+}
+
+/// Reads a file; its name stands in for the object's own, and must not contradict it.
+pub(super) fn read(path: &Path, member: &str) -> Result<Json, Failure> {
+    let text = fs::read(path).map_err(|error| wrong(path, &error))?;
+    let mut object: Json =
+        serde_json::from_slice(&text).map_err(|error| wrong(path, &format!("this is not JSON: {error}")))?;
+    let Json::Object(members) = &mut object else {
+        return Err(wrong(path, &"this is not a JSON object"));
+    };
+    let stem = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(ENDING));
+    let stem = stem.unwrap_or_default();
+    match members.get(member) {
+        None => {
+            members.insert(member.to_owned(), stem.into());
+        }
+        Some(Json::String(named)) if named != stem => {
+            let words = format!("{member} is {0:?}; name the file {0}{ENDING}", printable(named));
+            return Err(wrong(path, &words));
+        }
+        Some(_) => {}
+    }
+    Ok(object)
+}
+
+/// The file of an object.
+pub(super) fn path(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
+    // The server allows no such name; a file outside the folder would be somebody else's.
+    if name.is_empty() || name.contains(['/', '\0']) {
+        return Err(Failure::Wrong(format!("{:?} cannot be the name of a file", printable(name))));
+    }
+    Ok(folder.join(format!("{name}{ENDING}")))
+}
+
+/// Writes a file beside and puts it into place, if it is not so already.
+pub(super) fn write(path: &Path, object: &Json) -> Result<(), Failure> {
+    let text = format!("{object:#}\n");
+    if fs::read(path).is_ok_and(|known| known == text.as_bytes()) {
+        return Ok(());
+    }
+    let beside = path.with_extension("json.new");
+    fs::write(&beside, text).map_err(|error| wrong(&beside, &error))?;
+    fs::rename(&beside, path).map_err(|error| wrong(path, &error))
+}
