@@ -86,6 +86,11 @@ impl Demo {
         let (certificate, key) = push_certificate(TOPIC)?;
         let import = json!({"certificate": certificate, "private_key": key});
         api(Method::POST, "/api/v1/push-certificates".into(), Some(import)).await?;
+        // What should be true of every device; they see to it by themselves and report.
+        let passcode = json!({"Type": "com.apple.configuration.passcode.settings", "Identifier": "passcode",
+            "Payload": {"RequirePasscode": true, "MinimumLength": 6}});
+        api(Method::PUT, "/api/v1/declarations/passcode".into(), Some(passcode)).await?;
+        api(Method::PUT, "/api/v1/groups/default/declarations/passcode".into(), None).await?;
         // A few more than there are devices, so that a person can open the link too.
         let invitation = json!({"uses": self.devices.saturating_add(10), "expires_in": "1d"});
         let invitation = api(Method::POST, "/api/v1/invitations".into(), Some(invitation)).await?;
