@@ -13,7 +13,7 @@ use crate::id::printable;
 
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The folder that holds declarations/<identifier>.json and groups/<name>.json.
+    /// The folder that holds `declarations/<identifier>.json` and `groups/<name>.json`.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Changes nothing; shows the difference and the enrollments that it would touch.

@@ -1,6 +1,6 @@
 //! Text to tree: one comparison, with what stands before, between and after its values.
 //!
-//! Continues [`super::parse`]. Knows the words that other languages have in place of the operators, and
+//! Continues [`super::parse()`]. Knows the words that other languages have in place of the operators, and
 //! what Apple's language has that is not supported here.
 //!
 //! **Invariant:** a comparison that is read is one that can be evaluated: BETWEEN has its two bounds,

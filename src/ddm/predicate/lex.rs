@@ -1,6 +1,6 @@
 //! Text to words, names and symbols; [`super::literal`] reads numbers and strings.
 //!
-//! Called by [`super::parse`], one token at a time, so that the first slip in the text is the one that
+//! Called by [`super::parse()`], one token at a time, so that the first slip in the text is the one that
 //! is told of. Knows what people type instead: curly quotes, `===`, a single `&`, unquoted versions.
 //!
 //! **Invariant:** every token consumes at least a byte, and each range lies on character boundaries.

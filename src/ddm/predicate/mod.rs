@@ -1,7 +1,7 @@
 //! Predicates: conditions in Apple's NSPredicate language, over what is known of a device.
 //!
 //! An activation carries one that its device evaluates; a group's rule is one that the server
-//! evaluates. [`parse`] reads the text, `Display` writes it back in one canonical form, and
+//! evaluates. [`parse()`] reads the text, `Display` writes it back in one canonical form, and
 //! [`Predicate::evaluate`] says what it comes to, by Kleene's logic: what is not known stays unknown.
 //! See Apple's "Predicate Format String Syntax"; `@status`, `@property` and `@key` are additions of
 //! declarative management.

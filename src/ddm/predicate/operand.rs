@@ -1,6 +1,6 @@
 //! Text to tree: values, and what to write where a device could not read one.
 //!
-//! Continues [`super::parse`]. A bare key path means nothing on a device, though it is how Apple's
+//! Continues [`super::parse()`]. A bare key path means nothing on a device, though it is how Apple's
 //! language is written elsewhere; what was probably meant is told by its place.
 //!
 //! **Invariant:** in a device's predicate every value is a literal or is reached from `@status`,

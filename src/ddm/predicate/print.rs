@@ -2,7 +2,7 @@
 //!
 //! Single quotes, `==`, words for AND, OR and NOT, and parentheses only where they change the meaning.
 //!
-//! **Invariant:** [`super::parse`] makes the same tree of it, which is no deeper than that of any other
+//! **Invariant:** [`super::parse()`] makes the same tree of it, which is no deeper than that of any other
 //! text with this meaning.
 
 use std::fmt::{Display, Formatter, Result, Write as _};

@@ -1,6 +1,6 @@
 //! The tree of a predicate.
 //!
-//! [`super::parse`] makes it, [`super::print`] writes it and [`super::evaluate`] reads it.
+//! [`super::parse()`] makes it, [`super::print`] writes it and [`super::evaluate`] reads it.
 //!
 //! **Invariant:** there is one tree for each meaning that the text distinguishes: `SOME` is `ANY`, a
 //! name after a dot is a key, and `AND` within `AND`, as `OR` within `OR`, is one list.

@@ -1,6 +1,6 @@
 //! What became of the values that people watch: which version when, since when FileVault is on.
 //!
-//! **Invariant:** of each item of a channel no more than [`MOST`] changes are kept.
+//! **Invariant:** of each item of a channel no more than `MOST` changes are kept.
 
 use rusqlite::{Connection, params};
 use serde_json::Value as Json;

@@ -1,6 +1,6 @@
 //! What devices could not report, and what of their reports was not kept.
 //!
-//! **Invariant:** of each channel no more than [`MOST`] are kept, the newest.
+//! **Invariant:** of each channel no more than `MOST` are kept, the newest.
 
 use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
