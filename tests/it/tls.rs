@@ -78,7 +78,7 @@ async fn the_self_signed_root_speaks_for_its_host_alone_and_never_for_devices() 
 
 #[tokio::test]
 async fn what_was_signed_by_the_signer_is_kept_for_as_long_as_it_is_the_signer() {
-    let appliance = Appliance::start().await;
+    let mut appliance = Appliance::start().await;
     let mut phone = appliance.device(Kind::IPhone);
     let url = format!("{}/trust.mobileconfig", appliance.config.server.public_url);
     let first = phone.fetch(&url).await.unwrap();
