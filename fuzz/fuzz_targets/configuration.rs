@@ -7,7 +7,7 @@ use russet::config;
 
 fuzz_target!(|text: &str| {
     match config::parse(text, None, std::iter::empty()) {
-        Ok(parsed) => drop(config::report(&parsed, None, &[])),
+        Ok(parsed) => drop(config::report(&parsed, None, &[], &[])),
         Err(mistakes) => assert!(!mistakes.to_string().is_empty()),
     }
     let (name, value) = text.split_once('=').unwrap_or((text, ""));

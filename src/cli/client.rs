@@ -25,8 +25,8 @@ use crate::server::{self, App};
 use crate::storage::Lock;
 
 /// How long somebody else may hold the data folder and answer nobody: a server that starts or lets its
-/// last requests finish, or another command.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// last requests finish and closes its database (13 s and what is written at the end), or another command.
+const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The API of the server whose data folder the configuration names.

@@ -56,7 +56,7 @@ impl Demo {
     async fn play(&self, folder: &Path, stop: &mut Stop) -> Done {
         say("Starting a throw-away server and a stand-in for Apple's push service …");
         let apple = Apple::start(Limits::default(), Clock::system()).await?;
-        let (_kept, listen) = match self.listen {
+        let (mut kept, listen) = match self.listen {
             Some(listen) => (None, listen),
             None => free_port().map(|(kept, listen)| (Some(kept), listen))?,
         };
@@ -68,7 +68,12 @@ impl Demo {
                 return Err(Failure::Wrong("the clock of this machine is wrong; set it first".into()));
             }
         };
+        // Only Linux lets a listener have an address that a socket keeps, if both reuse addresses.
+        if cfg!(not(target_os = "linux")) {
+            drop(kept.take());
+        }
         let running = app.serve().await?;
+        drop(kept);
         // The devices end before the server does: nobody fails at the end.
         let shown = tokio::select! {
             shown = Box::pin(self.show(&config, &apple, &trust)) => shown,

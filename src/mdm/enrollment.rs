@@ -321,9 +321,14 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<bool> {
     Ok(removed > 0)
 }
 
-/// Whether any device is enrolled or about to be.
+/// Whether any device is enrolled or about to be, or is still to be told that it is not any more.
 pub fn is_any_enrolled(conn: &Connection) -> Result<bool> {
-    Ok(conn.prepare_cached("SELECT 1 FROM enrollments WHERE state <> 'unenrolled' LIMIT 1")?.exists([])?)
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM enrollments
+             WHERE state <> 'unenrolled' OR (unenroll_at IS NOT NULL AND unenroll_told_at IS NULL) LIMIT 1",
+        )?
+        .exists([])?)
 }
 
 /// How many live devices there are on each topic.

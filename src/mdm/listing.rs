@@ -30,10 +30,12 @@ pub struct Which {
 }
 
 /// The origins under which enrolled devices know this server: those of the profiles they enrolled with.
+/// One that is asked to leave has to find the server once more, to be told.
 pub fn servers_known(conn: &Connection) -> Result<Vec<String>> {
     let mut statement = conn.prepare(
         "SELECT DISTINCT json_extract(s.parameters, '$.server_url')
-         FROM enrollments AS e JOIN sessions AS s ON s.id = e.session_id WHERE e.state <> 'unenrolled'",
+         FROM enrollments AS e JOIN sessions AS s ON s.id = e.session_id
+         WHERE e.state <> 'unenrolled' OR (e.unenroll_at IS NOT NULL AND e.unenroll_told_at IS NULL)",
     )?;
     let urls = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     // `https://host:port` of `https://host:port/mdm/connect`.

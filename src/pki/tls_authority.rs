@@ -47,7 +47,7 @@ pub struct TlsAuthority {
 
 impl TlsAuthority {
     /// Loads all three, making and storing what is missing, about to expire, or names something
-    /// else than it should. Called at the start, daily, and when the clock was set.
+    /// else than it should. Called at the start and every minute.
     ///
     /// `None` while the clock cannot be right and something is missing; [`temporary`] serves then.
     ///
@@ -85,6 +85,23 @@ pub fn temporary(names: &Names) -> Result<Certified> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.is_ca = IsCa::ExplicitNoCa;
     template::self_signed(&params, &key)
+}
+
+/// Says what of `names` a certificate under this root goes without.
+///
+/// # Errors
+/// [`Error::Internal`], when the root cannot be read.
+pub fn warn_of_names(names: &Names, root: &Certified) -> Result<()> {
+    let left_out = names.left_out(&template::parse(&root.certificate)?)?;
+    if !left_out.is_empty() {
+        tracing::warn!(
+            "the TLS certificate does not name {}: devices trust a root that was made without it, and a new \
+             one would lose them; open the page by a name that it has ({}), or use [tls] mode = \"files\"",
+            left_out.join(", "),
+            names.host()
+        );
+    }
+    Ok(())
 }
 
 /// What the table holds.
@@ -139,15 +156,6 @@ impl Stored {
         };
 
         let sans = names.permitted(&certificate)?;
-        let left_out = names.left_out(&certificate)?;
-        if !left_out.is_empty() {
-            tracing::warn!(
-                "the TLS certificate does not name {}: devices trust a root that was made without it, and a new \
-                 one would lose them; open the page by a name that it has ({}), or use [tls] mode = \"files\"",
-                left_out.join(", "),
-                names.host()
-            );
-        }
         let kept = self.leaf.filter(|leaf| serves(leaf, &|leaf| alternative_names(leaf) == sans));
         let new_leaf = kept.is_none();
         let leaf = match kept {

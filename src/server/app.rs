@@ -82,7 +82,7 @@ impl App {
             .and_host(config.admin.host.as_deref());
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
-                let (pair, signer) = self_signed(&store, &seal, organization, &names).await?;
+                let (pair, signer) = self_signed(&store, &seal, organization, &names, None).await?;
                 (ServerCertificate::new(pair)?, signer, None)
             }
             TlsMode::Files { certificate, private_key } => {
@@ -277,7 +277,7 @@ fn keep_public_url(store: &Store, config: &Config) -> Result<()> {
         None => Ok(()),
         Some(known) => Err(Error::conflict(format!(
             "public_url is {wanted}, but devices are enrolled that know this server as {known} and would be lost; \
-             write public_url = \"{known}\" again, or unenroll them first"
+             write public_url = \"{known}\" again, or unenroll them first and wait until each was told"
         ))),
     }
 }

@@ -1,20 +1,19 @@
-//! A request's body on its way in, and a reply's on its way out.
+//! A request's body on its way in.
 //!
-//! `layers` hands handlers an [`Arriving`] body; `connection` sends a [`Leaving`] one. A handler takes
-//! a body as a whole, so it is put together here, where every byte of it is counted; what the handler
-//! gets carries the charge (`budget`) until the last of its bytes is let go of.
+//! `layers` hands handlers an [`Arriving`] body. A handler takes a body as a whole, so it is put
+//! together here, where every byte that it takes up is counted; what the handler gets carries the
+//! charge (`budget`) until the last of its bytes is let go of.
 //!
 //! **Invariant:** whatever the sender does, a body that is being read ends: by its length, by its
 //! route's limit, by the listener's budget, or by falling behind [`PATIENCE`] and [`SLOWEST`].
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use hyper::Version;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -79,9 +78,13 @@ impl<B: HttpBody<Data = Bytes>> Arriving<B> {
     fn take_in(&mut self, piece: Bytes) -> Option<Bytes> {
         let length = piece.len() as u64;
         self.arrived += length;
+        // Most bodies are one piece, which is not copied.
+        let is_only = self.gathered.is_empty() && self.incoming.is_end_stream();
         if self.allowance.refuses(self.arrived) {
             self.refuse(Refused::TooLarge);
-        } else if self.refused.is_none() && !self.charge.hold(length) {
+        } else if self.refused.is_none()
+            && !(if is_only { self.charge.hold(length) } else { self.make_room(piece.len()) })
+        {
             self.allowance.set_crowded();
             self.refuse(Refused::Crowded);
         }
@@ -89,12 +92,30 @@ impl<B: HttpBody<Data = Bytes>> Arriving<B> {
             self.patience = self.patience.saturating_sub(length);
             return None;
         }
-        // Most bodies are one piece, which is not copied.
-        if self.gathered.is_empty() && self.incoming.is_end_stream() {
+        if is_only {
             return Some(self.whole(piece));
         }
         self.gathered.extend_from_slice(&piece);
         None
+    }
+
+    /// Makes room for a piece that has arrived; what is paid for is the room and not what lies in it.
+    fn make_room(&mut self, length: usize) -> bool {
+        let (held, needed) = (self.gathered.capacity(), self.gathered.len() + length);
+        if needed <= held {
+            return true;
+        }
+        // Twice the room each time, so that a body of many pieces is not copied for each of them. A
+        // declared length bounds it but is not taken at its word: to declare costs a stranger nothing.
+        let declared = self.incoming.size_hint().upper().map(|left| self.arrived + left);
+        let declared = declared.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+        for room in [held.saturating_mul(2).min(declared).max(needed), needed] {
+            if self.charge.hold((room - held) as u64) {
+                self.gathered.reserve_exact(room - self.gathered.len());
+                return true;
+            }
+        }
+        false
     }
 
     fn refuse(&mut self, refused: Refused) {
@@ -192,55 +213,6 @@ struct Held<T> {
 impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
-    }
-}
-
-/// A request that is being answered, until the last byte of the reply was taken.
-pub(super) struct Busy(Arc<AtomicUsize>);
-
-impl Busy {
-    /// Counts one more in `counter` until it is dropped.
-    pub(super) fn new(counter: &Arc<AtomicUsize>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(counter.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A reply's body, which keeps its connection busy.
-pub(super) struct Leaving {
-    body: Body,
-    _busy: Busy,
-}
-
-impl Leaving {
-    pub(super) fn new(body: Body, busy: Busy) -> Self {
-        Self { body, _busy: busy }
-    }
-}
-
-impl HttpBody for Leaving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -4,14 +4,14 @@
 //! is guessed from the first bytes. The bounds are those of THREATS: headers, streams, resets
 //! (CVE-2023-44487), time.
 //!
-//! **Invariant:** a connection that neither asks nor takes anything ends by itself: within two
-//! minutes when idle, within six when a reply is not taken; where others wait for its place, within
-//! [`HURRY`] when it has no request under way.
+//! **Invariant:** a connection that neither asks nor takes anything ends by itself, whatever else it
+//! sends: within three minutes when idle, within six when a reply is not taken. Where others wait for
+//! its place and nobody here works for it, within [`HURRY`] of being asked to leave; a body that is
+//! still to come and a reply that is not taken keep nobody out.
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,17 +27,17 @@ use tokio::time::{Instant, interval_at};
 use tracing::debug;
 
 use crate::request::Peer;
-use crate::server::body::{Busy, Leaving};
 use crate::server::budget::{Budget, Purse};
 use crate::server::layers;
+use crate::server::progress::{Busy, Progress, Watched};
 
 /// Every how long a connection is looked at; also how long HTTP/1.1 waits for the next request's
 /// header to be complete.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long a connection without a request may keep its place while others wait for one: from its
+/// How long a connection that is up to its client may keep its place while others wait for one: from its
 /// first byte when it never had a request, and from when it was asked to leave when it had.
 const HURRY: Duration = Duration::from_secs(10);
-/// How many looks without a byte moving end a connection that has a reply under way.
+/// How many looks without a step of any request end a connection that has one under way.
 const STALLED_LOOKS: u32 = 5;
 /// All header fields of a request; an `Mdm-Signature` with its chain takes about 6 KiB.
 const HEADERS: u32 = 64 * 1024;
@@ -66,24 +66,14 @@ pub(super) struct Activity {
     began: Instant,
     /// What pays for the bodies of its requests.
     purse: Arc<Purse>,
-    /// Requests whose replies are not out yet.
-    busy: Arc<AtomicUsize>,
-    /// Requests so far.
-    served: AtomicU64,
-    /// Reads and writes that moved something.
-    pub(super) moved: Arc<AtomicU64>,
+    /// How far its requests have come.
+    progress: Arc<Progress>,
 }
 
 impl Activity {
     /// That of a connection which was just accepted.
     pub(super) fn new(budget: &Arc<Budget>) -> Self {
-        Self {
-            began: Instant::now(),
-            purse: Purse::new(budget),
-            busy: Arc::default(),
-            served: AtomicU64::new(0),
-            moved: Arc::default(),
-        }
+        Self { began: Instant::now(), purse: Purse::new(budget), progress: Arc::default() }
     }
 }
 
@@ -101,12 +91,12 @@ pub(super) async fn serve<I>(
     let activity = Arc::new(activity);
     let seen = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        seen.served.fetch_add(1, Ordering::Relaxed);
-        let busy = Busy::new(&seen.busy);
+        let busy = Busy::new(&seen.progress);
+        let request = request.map(|body| Watched::arriving(body, &busy));
         let (router, peer, purse) = (router.clone(), peer.clone(), seen.purse.clone());
         async move {
             let response = layers::answer(router, request, peer, &purse).await;
-            Ok::<_, Infallible>(response.map(|body| Leaving::new(body, busy)))
+            Ok::<_, Infallible>(response.map(|body| Watched::leaving(body, busy)))
         }
     });
     let io = TokioIo::new(io);
@@ -140,8 +130,10 @@ fn http2() -> http2::Builder<TokioExecutor> {
 async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut signals: Signals) {
     let mut connection = pin!(connection);
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
-    let (mut served, mut moved, mut still, mut leaving) = (0, 0, 0, false);
-    let mut due = activity.began + HURRY;
+    let progress = &activity.progress;
+    let (mut steps, mut still) = (0, 0);
+    // Since when it is asked to leave, once its requests under way are answered.
+    let mut asked = None;
     loop {
         tokio::select! {
             // The connection first: the rest matters once in a minute.
@@ -152,34 +144,36 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
-                leaving = true;
+                asked.get_or_insert_with(Instant::now);
             }
             () = signals.crowded.notified() => {
-                // Whoever has no request makes room for whoever waits: asked, if there is one to ask.
-                let idle = activity.busy.load(Ordering::Relaxed) == 0;
-                let asked = leaving || activity.served.load(Ordering::Relaxed) == 0;
-                if idle && !asked {
-                    connection.as_mut().graceful_shutdown();
-                    leaving = true;
-                    due = Instant::now() + HURRY;
-                } else if idle && Instant::now() >= due {
-                    debug!("a connection without a request is dropped, since others wait");
-                    return;
+                // Who waits for a client makes room for whoever waits: asked, if there is one to ask.
+                let since = asked.or_else(|| (progress.steps() == 0).then_some(activity.began));
+                match since {
+                    _ if !progress.is_up_to_client() => {}
+                    None => {
+                        connection.as_mut().graceful_shutdown();
+                        asked = Some(Instant::now());
+                    }
+                    Some(since) if since.elapsed() >= HURRY => {
+                        debug!("a connection is dropped that waits for its client, since others wait");
+                        return;
+                    }
+                    Some(_) => {}
                 }
             }
             _ = looks.tick() => {
-                let (now_served, now_moved) =
-                    (activity.served.load(Ordering::Relaxed), activity.moved.load(Ordering::Relaxed));
-                let idle = activity.busy.load(Ordering::Relaxed) == 0 && now_served == served;
-                still = if now_moved == moved { still + 1 } else { 0 };
-                (served, moved) = (now_served, now_moved);
-                if still >= STALLED_LOOKS || (idle && leaving) {
+                let now = progress.steps();
+                still = if now == steps { still + 1 } else { 0 };
+                steps = now;
+                let idle = still > 0 && !progress.is_busy();
+                if still >= STALLED_LOOKS || (idle && asked.is_some()) {
                     debug!("a connection is dropped that takes nothing");
                     return;
                 }
                 if idle {
                     connection.as_mut().graceful_shutdown();
-                    leaving = true;
+                    asked = Some(Instant::now());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The TCP stream of a connection: counts what moves, and closes so that the last words arrive.
+//! The TCP stream of a connection, which closes so that the last words arrive.
 //!
 //! `connection` wraps every accepted stream in it. Where a reply is sent before the request was read
 //! to its end (413), closing at once makes the kernel send RST, and the client loses the reply. So
@@ -9,8 +9,6 @@
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,10 +22,9 @@ const THROWN_AWAY: usize = 16 * 1024 * 1024;
 /// How many reads may follow each other before others have their turn.
 const IN_A_ROW: u32 = 32;
 
-/// A stream that counts and lingers.
+/// A stream that lingers.
 pub(super) struct Linger<S> {
     stream: S,
-    moved: Arc<AtomicU64>,
     closing: Option<Closing>,
 }
 
@@ -38,15 +35,9 @@ struct Closing {
 }
 
 impl<S> Linger<S> {
-    /// Counts reads and writes that moved something in `moved`.
-    pub(super) fn new(stream: S, moved: Arc<AtomicU64>) -> Self {
-        Self { stream, moved, closing: None }
-    }
-
-    fn count(&self, moved: bool) {
-        if moved {
-            self.moved.fetch_add(1, Ordering::Relaxed);
-        }
+    /// A stream that was just accepted.
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, closing: None }
     }
 }
 
@@ -56,18 +47,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Linger<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.count(buffer.filled().len() > before);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.count(written > 0);
-        Poll::Ready(Ok(written))
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -75,9 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.count(written > 0);
-        Poll::Ready(Ok(written))
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -155,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_read_in_turns_and_closed_in_time() {
-        let mut stream = Linger::new(Flood { at_once: 1 }, Arc::default());
+        let mut stream = Linger::new(Flood { at_once: 1 });
         let mut turns = 0;
         let mut turn = async |life: Option<Duration>| {
             if let Some(life) = life {
@@ -175,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_is_closed_after_so_many_bytes() {
         let began = tokio::time::Instant::now();
-        let mut stream = Linger::new(Flood { at_once: 4096 }, Arc::default());
+        let mut stream = Linger::new(Flood { at_once: 4096 });
         stream.shutdown().await.unwrap();
         let left = stream.closing.unwrap().bytes;
         assert!(left <= 4096 || began.elapsed() >= LINGER, "{left}");
@@ -186,7 +170,7 @@ mod tests {
         let (near, far) = tokio::io::duplex(64);
         drop(far);
         let began = tokio::time::Instant::now();
-        Linger::new(near, Arc::default()).shutdown().await.unwrap();
+        Linger::new(near).shutdown().await.unwrap();
         assert!(began.elapsed() < LINGER);
     }
 }

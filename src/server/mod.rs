@@ -17,6 +17,7 @@ pub mod layers;
 mod linger;
 pub mod listener;
 pub mod network;
+mod progress;
 pub mod redirect;
 mod signer;
 mod tasks;

@@ -4,8 +4,9 @@
 //! end. Each listener has its own room and its own `budget` for bodies, so that a flood of devices
 //! does not lock the administrator out of `admin_listen`.
 //!
-//! **Invariant:** no number of connections, half-open or idle, uses more than its room or keeps
-//! others out for longer than the handshake may take (`connection`'s `HURRY`).
+//! **Invariant:** no number of connections, half-open, idle, or with requests that wait for their
+//! client, uses more than its room or keeps others out for longer than twice the time that the
+//! handshake may take (`connection`'s `HURRY`: once to ask, once to leave).
 
 use std::convert::Infallible;
 use std::io::{Error as IoError, ErrorKind};
@@ -159,7 +160,7 @@ async fn accept(socket: TcpListener, door: Door) {
                 // Replies are small, and written whole.
                 let _ = stream.set_nodelay(true);
                 let activity = Activity::new(&door.budget);
-                let stream = Linger::new(stream, activity.moved.clone());
+                let stream = Linger::new(stream);
                 let door = door.clone();
                 tokio::spawn(async move {
                     welcome(stream, address, activity, &door).await;
@@ -221,7 +222,7 @@ async fn accept_local(socket: Socket, door: Door) {
         match arrived {
             (permit, Ok((stream, _))) => {
                 let activity = Activity::new(&door.budget);
-                let stream = Linger::new(stream, activity.moved.clone());
+                let stream = Linger::new(stream);
                 let door = door.clone();
                 tokio::spawn(async move {
                     let (router, signals) = (door.router.clone(), door.signals.clone());

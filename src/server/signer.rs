@@ -15,12 +15,14 @@ use crate::pki::tls_names::Names;
 use crate::storage::Store;
 
 /// What the listener presents and what signs profiles, in self-signed mode; while the clock cannot
-/// be right, something that lets a person open the page that says so.
+/// be right, something that lets a person open the page that says so. `used` is what the listener
+/// presents so far: only of a certificate that is new to it is said what it does not name.
 pub(super) async fn self_signed(
     store: &Store,
     seal: &Seal,
     organization: &str,
     names: &Names,
+    used: Option<&Pair>,
 ) -> Result<(Pair, Signer)> {
     // Nobody has to be kept by a root that cannot name what the configuration wants named.
     let relied_on = store.peek(enrollment::is_any_enrolled)?;
@@ -29,6 +31,9 @@ pub(super) async fn self_signed(
     let wrong_key = |source| Error::caused("a key of this server cannot be read", source);
     let (leaf, chain, signer, anchor) = match TlsAuthority::open(store, seal, organization, names).await? {
         Some(TlsAuthority { root, leaf, signer }) => {
+            if used.is_none_or(|used| used.chain.first().is_none_or(|own| **own != *leaf.certificate)) {
+                tls_authority::warn_of_names(names, &root)?;
+            }
             (leaf, vec![root.certificate.clone()], signer, Some(root.certificate))
         }
         None => {

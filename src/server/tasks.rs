@@ -97,14 +97,19 @@ impl App {
             }
         }
         if config.tls.mode == TlsMode::SelfSigned {
-            let (pair, signer) = self_signed(&self.store, &self.seal, organization, &self.names).await?;
+            let used = self.server_certificate.pair();
+            let (pair, signer) =
+                self_signed(&self.store, &self.seal, organization, &self.names, Some(&used)).await?;
             // While the clock is wrong there is no anchor, and what is in use stays.
             if signer.anchor.is_some() {
                 // Each ends by itself: the signer of profiles may be new where the TLS certificate is not.
-                if self.server_certificate.pair().chain != pair.chain {
+                if used.chain != pair.chain {
                     self.server_certificate.replace(pair)?;
                 }
-                self.signer.store(Arc::new(signer));
+                // What was signed by this very signer is kept (`enroll`), so it is replaced by another only.
+                if self.signer.load().certificate != signer.certificate {
+                    self.signer.store(Arc::new(signer));
+                }
             }
         }
         Ok(())

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::simulator::profile::{Management, tests::enrollment};
-    use crate::simulator::wire::Trust;
+    use crate::simulator::trust::Trust;
 
     fn enrolled(kind: Kind) -> Device {
         let mut device = Device::new(kind, 0, &Trust::nobody(), Clock::set_to(1_800_000_000));

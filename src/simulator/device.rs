@@ -21,7 +21,8 @@ use super::identity::{Identity, Key};
 use super::kind::Kind;
 use super::profile::{Management, Profile};
 use super::report::Meter;
-use super::wire::{Trust, Wire};
+use super::trust::Trust;
+use super::wire::Wire;
 use crate::clock::Clock;
 use crate::id;
 

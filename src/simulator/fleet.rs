@@ -21,7 +21,7 @@ use super::fault::Fault;
 use super::identity::Key;
 use super::kind::Kind;
 use super::report::{Meter, Report};
-use super::wire::Trust;
+use super::trust::Trust;
 use crate::clock::Clock;
 
 /// Up to that many devices each generate a key of their own.

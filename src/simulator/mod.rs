@@ -38,6 +38,7 @@ mod report;
 mod rights;
 mod scep;
 mod settings;
+mod trust;
 mod wire;
 
 pub use answers::{Answer, Status};
@@ -55,4 +56,5 @@ pub use identity::{Identity, Key};
 pub use kind::Kind;
 pub use profile::{Management, Profile};
 pub use report::{Meter, Report, Step, Trouble};
-pub use wire::{Reply, Trust};
+pub use trust::Trust;
+pub use wire::Reply;

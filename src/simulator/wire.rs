@@ -6,7 +6,6 @@
 //!
 //! **Invariant:** nothing is sent in the clear; an `http` address is refused before it is opened.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -29,99 +28,13 @@ use super::ber::Reader;
 use super::certificate::Certificate;
 use super::fault::Fault;
 use super::identity::Identity;
+use super::trust::Trust;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
 
 /// A device gives up on an exchange after a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More than any answer of a device management service.
 const LARGEST_ANSWER: usize = 64 << 20;
-
-/// Where systems keep all their roots in one file: Debian and Alpine, Fedora, openSUSE, macOS and BSD.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// Roots that devices trust for TLS.
-#[derive(Clone, Debug)]
-pub struct Trust(Arc<RootCertStore>);
-
-impl Trust {
-    /// The roots of the system, and those of `SSL_CERT_FILE` (PEM, or one in DER) beside them.
-    ///
-    /// # Errors
-    /// `SSL_CERT_FILE` names a file that cannot be read or holds no certificate.
-    pub fn system() -> Result<Self> {
-        let named = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
-        let folder = std::env::var_os("SSL_CERT_DIR").filter(|folder| !folder.is_empty());
-        let mut roots = RootCertStore::empty();
-        // With either variable the library reads that and nothing of the system's.
-        let found = if named.is_none() && folder.is_none() {
-            rustls_native_certs::load_native_certs()
-        } else {
-            let file = BUNDLES.iter().map(Path::new).find(|file| file.exists());
-            rustls_native_certs::load_certs_from_paths(file, folder.as_deref().map(Path::new))
-        };
-        roots.add_parsable_certificates(found.certs);
-        let system = Self(Arc::new(roots));
-        match named {
-            None => Ok(system),
-            Some(file) => system.and_file(Path::new(&file)),
-        }
-    }
-
-    /// With the certificates of this file too, as [`Trust::and_pem`].
-    ///
-    /// # Errors
-    /// A sentence that names the file.
-    pub fn and_file(&self, file: &Path) -> Result<Self> {
-        let bytes = std::fs::read(file)
-            .map_err(|source| Error::caused(format!("{} cannot be read", file.display()), source))?;
-        self.and_pem(&bytes).map_err(|error| Error::invalid(format!("{}: {error}", file.display())))
-    }
-
-    /// Nobody: only what is added.
-    pub fn nobody() -> Self {
-        Self(Arc::new(RootCertStore::empty()))
-    }
-
-    /// With the certificates of a PEM file too, or with the one of a DER file.
-    pub fn and_pem(&self, pem: &[u8]) -> Result<Self> {
-        use rustls::pki_types::pem::PemObject;
-        let unreadable = || {
-            Error::invalid(
-                "the trust file holds no certificate that can be read; give the root certificate as PEM",
-            )
-        };
-        // One that begins as DER does is what `/ca.crt` gives.
-        if pem.first() == Some(&0x30) {
-            return self.and_der(pem).map_err(Error::from);
-        }
-        let certificates: Vec<CertificateDer> = CertificateDer::pem_slice_iter(pem)
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| unreadable())?;
-        if certificates.is_empty() {
-            return Err(unreadable());
-        }
-        certificates.iter().try_fold(self.clone(), |trust, der| trust.and_der(der)).map_err(Error::from)
-    }
-
-    /// With one more root, DER; a root that is there already is not added again.
-    pub(super) fn and_der(&self, der: &[u8]) -> std::result::Result<Self, Fault> {
-        let mut one = RootCertStore::empty();
-        one.add(CertificateDer::from(der.to_vec())).map_err(|error| {
-            Fault::unacceptable(format!("a root certificate in the profile cannot be used: {error}"))
-        })?;
-        if one.roots.iter().all(|root| self.0.roots.contains(root)) {
-            return Ok(self.clone());
-        }
-        one.roots.extend(self.0.roots.iter().cloned());
-        Ok(Self(Arc::new(one)))
-    }
-}
 
 /// What a server answered.
 #[derive(Clone, Debug)]
@@ -170,7 +83,7 @@ impl Wire {
         self.reset();
     }
 
-    pub(super) fn trust_also(&mut self, root: &[u8]) -> std::result::Result<(), Fault> {
+    pub(super) fn trust_also(&mut self, root: &[u8]) -> Result<(), Fault> {
         self.trust = self.trust.and_der(root)?;
         self.reset();
         Ok(())
@@ -195,7 +108,7 @@ impl Wire {
         url: &str,
         headers: HeaderMap,
         body: Vec<u8>,
-    ) -> std::result::Result<Reply, Fault> {
+    ) -> Result<Reply, Fault> {
         let begun = Instant::now();
         let body = Bytes::from(body);
         let answer = tokio::time::timeout(PATIENCE, self.exchange(&method, url, &headers, &body)).await;
@@ -214,7 +127,7 @@ impl Wire {
         url: &str,
         headers: &HeaderMap,
         body: &Bytes,
-    ) -> std::result::Result<(u16, HeaderMap, Vec<u8>), Fault> {
+    ) -> Result<(u16, HeaderMap, Vec<u8>), Fault> {
         let target = Target::read(url)?;
         let mut is_fresh = self.ready(&target).await?;
         loop {
@@ -247,7 +160,7 @@ impl Wire {
     }
 
     /// Makes sure that a connection to `target` is open; answers whether it is new.
-    async fn ready(&mut self, target: &Target) -> std::result::Result<bool, Fault> {
+    async fn ready(&mut self, target: &Target) -> Result<bool, Fault> {
         if let Some((authority, connection)) = &mut self.open
             && *authority == target.authority
             && connection.ready().await.is_ok()
@@ -271,7 +184,7 @@ impl Wire {
         Ok(true)
     }
 
-    fn tls(&mut self) -> std::result::Result<Arc<ClientConfig>, Fault> {
+    fn tls(&mut self) -> Result<Arc<ClientConfig>, Fault> {
         if let Some(tls) = &self.tls {
             return Ok(tls.clone());
         }
@@ -282,7 +195,7 @@ impl Wire {
         let builder = ClientConfig::builder_with_details(provider, Arc::new(DeviceTime(self.clock.clone())))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
-            .with_root_certificates(self.trust.0.clone());
+            .with_root_certificates(self.trust.roots());
         let mut tls = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -306,7 +219,7 @@ struct Target {
 }
 
 impl Target {
-    fn read(url: &str) -> std::result::Result<Self, Fault> {
+    fn read(url: &str) -> Result<Self, Fault> {
         let wrong = || Fault::unacceptable(format!("`{url}` is not an https address"));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let authority = uri.authority().ok_or_else(wrong)?;
@@ -342,7 +255,7 @@ struct Presented {
 }
 
 impl Presented {
-    fn new(identity: &Identity) -> std::result::Result<Self, rustls::Error> {
+    fn new(identity: &Identity) -> Result<Self, rustls::Error> {
         let key = PrivateKeyDer::Pkcs8(identity.pkcs8().to_vec().into());
         let key = provider::sign::any_supported_type(&key)?;
         let chain = vec![CertificateDer::from(identity.certificate.clone())];
@@ -404,17 +317,6 @@ mod tests {
         assert!(presented.resolve(&[], &[]).is_some());
         assert!(presented.resolve(&[b"somebody", &own], &[]).is_some());
         assert!(presented.resolve(&[b"somebody"], &[]).is_none());
-    }
-
-    #[test]
-    fn a_root_is_trusted_from_der_as_from_pem() {
-        let key = crate::simulator::Key::generate(2048).unwrap();
-        let der = crate::simulator::identity::throw_away(&key, 1_800_000_000).unwrap();
-        let pem = crate::pki::pem::encode("CERTIFICATE", &der);
-        for file in [der.as_slice(), pem.as_bytes()] {
-            assert_eq!(Trust::nobody().and_pem(file).unwrap().0.roots.len(), 1);
-        }
-        assert!(Trust::nobody().and_pem(b"0").is_err());
     }
 
     #[tokio::test]

@@ -1,9 +1,10 @@
 //! The names by which devices and people know the server, and when they may change.
 
 use russet::config::{Config, Origin};
+use russet::mdm::{enrollment, listing};
 use russet::pki::certificate::Certificate;
 use russet::server::App;
-use russet::simulator::Kind;
+use russet::simulator::{Channel, Kind};
 use russet::storage::Lock;
 
 use crate::support::{Appliance, Port, TOPIC};
@@ -47,6 +48,29 @@ async fn only_what_enrolled_devices_know_locks_the_name() {
         let refused = refusal(&appliance, name).await.unwrap();
         assert!(refused.contains("know this server as https://b.example"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_device_that_is_asked_to_leave_locks_the_name_until_it_was_told() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let store = &appliance.app().store;
+    let known =
+        || (store.peek(listing::servers_known).unwrap(), store.peek(enrollment::is_any_enrolled).unwrap());
+    let path = format!("/api/v1/enrollments/{}", phone.udid);
+    let (_, gone) = appliance.api("DELETE", &path, None).await;
+    assert_eq!(gone["state"], "unenrolled");
+    let at = vec![appliance.config.server.public_url.to_string()];
+    assert_eq!(known(), (at, true), "it has to find this server once more");
+    let _ = phone.connect(Channel::Device).await;
+    assert!(!phone.is_enrolled());
+    // That it was told is written down behind its back.
+    let written = async {
+        while known() != (Vec::new(), false) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), written).await.unwrap();
 }
 
 #[tokio::test]

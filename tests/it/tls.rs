@@ -77,6 +77,19 @@ async fn the_self_signed_root_speaks_for_its_host_alone_and_never_for_devices() 
 }
 
 #[tokio::test]
+async fn what_was_signed_by_the_signer_is_kept_for_as_long_as_it_is_the_signer() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.device(Kind::IPhone);
+    let url = format!("{}/trust.mobileconfig", appliance.config.server.public_url);
+    let first = phone.fetch(&url).await.unwrap();
+    assert_eq!(first.status, 200);
+    // Signed anew it would say another time.
+    appliance.clock.advance(90);
+    appliance.app().renew_certificates().await.unwrap();
+    assert_eq!(phone.fetch(&url).await.unwrap().body, first.body);
+}
+
+#[tokio::test]
 async fn a_new_signer_of_profiles_is_used_though_the_tls_certificate_stays() {
     let appliance = Appliance::start().await;
     let app = appliance.app();

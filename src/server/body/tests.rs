@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 
 use crate::server::budget::Budget;
 
-/// A body whose pieces come as they are sent.
-struct Sent(mpsc::UnboundedReceiver<Bytes>);
+/// A body whose pieces come as they are sent; of a declared length, so much is left.
+struct Sent(mpsc::UnboundedReceiver<Bytes>, Option<u64>);
 
 impl HttpBody for Sent {
     type Data = Bytes;
@@ -17,7 +17,15 @@ impl HttpBody for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+        let next = self.0.poll_recv(cx);
+        if let (Poll::Ready(Some(piece)), Some(left)) = (&next, &mut self.1) {
+            *left -= piece.len() as u64;
+        }
+        next.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.1.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -35,7 +43,7 @@ impl Upload {
     fn new(budget: &Arc<Budget>) -> Self {
         let (pieces, sent) = mpsc::unbounded_channel();
         let allowance = Arc::new(Allowance::default());
-        let body = Arriving::new(Sent(sent), allowance.clone(), Version::HTTP_11, &Purse::new(budget));
+        let body = Arriving::new(Sent(sent, None), allowance.clone(), Version::HTTP_11, &Purse::new(budget));
         Self { pieces: Some(pieces), body, allowance }
     }
 
@@ -108,6 +116,33 @@ async fn a_large_body_is_paid_for_until_the_last_of_it_is_gone() {
     assert!(full().await);
     drop(kept);
     assert!(!full().await);
+}
+
+#[tokio::test]
+async fn the_room_that_a_body_takes_up_is_paid_for_and_not_its_bytes_alone() {
+    const K: usize = 1024;
+    // What is free, what was declared, and the room that ten more bytes find.
+    for (free, declared, room) in
+        [(300, None, 200), (300, Some(110), 110), (300, Some(500), 200), (150, None, 110), (100, None, 110)]
+    {
+        let budget = Budget::new((free * K) as u64);
+        let mut upload = Upload::new(&budget);
+        upload.body.incoming.1 = declared.map(|length: usize| (length * K) as u64);
+        for length in [100, 10] {
+            upload.send(length * K);
+            assert!(upload.read().await.is_none());
+        }
+        assert_eq!(upload.body.gathered.capacity(), room * K, "{free} {declared:?}");
+        // Others find what is left; ten are little enough to be the connection's own.
+        let left = free - if room == 110 { 100 } else { room };
+        let fits = async |length: usize| {
+            let mut other = Upload::new(&budget);
+            other.send(length);
+            other.read().await.is_none()
+        };
+        assert!(left < 64 || fits(left * K).await, "{free} {declared:?}");
+        assert!(!fits(left.max(64) * K + 1).await, "{free} {declared:?}");
+    }
 }
 
 #[tokio::test]
