@@ -342,17 +342,22 @@ pub fn on_topics(conn: &Connection) -> Result<Vec<(String, u64)>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What DeviceInformation answered, where it says something: shapes as Apple's QueryResponses.
-pub fn learn(tx: &Tx<'_>, id: &str, facts: &Facts<'_>, supervised: Option<bool>) -> Result<()> {
-    tx.prepare_cached(
+/// What DeviceInformation answered, where it says something: shapes as Apple's QueryResponses. Answers
+/// whether that was news; mostly it is not, and then nothing is written.
+pub fn learn(tx: &Tx<'_>, id: &str, facts: &Facts<'_>, supervised: Option<bool>) -> Result<bool> {
+    let mut statement = tx.prepare_cached(
         "UPDATE enrollments SET
              serial_number = COALESCE(?2, serial_number), name = COALESCE(?3, name), model = COALESCE(?4, model),
              model_name = COALESCE(?5, model_name), product_name = COALESCE(?6, product_name),
              os_version = COALESCE(?7, os_version), build_version = COALESCE(?8, build_version),
              supervised = COALESCE(?9, supervised)
-         WHERE id = ?1",
-    )?
-    .execute(params![
+         WHERE id = ?1
+           AND (COALESCE(?2, serial_number) IS NOT serial_number OR COALESCE(?3, name) IS NOT name
+                OR COALESCE(?4, model) IS NOT model OR COALESCE(?5, model_name) IS NOT model_name
+                OR COALESCE(?6, product_name) IS NOT product_name OR COALESCE(?7, os_version) IS NOT os_version
+                OR COALESCE(?8, build_version) IS NOT build_version OR COALESCE(?9, supervised) IS NOT supervised)",
+    )?;
+    let changed = statement.execute(params![
         id,
         facts.serial_number,
         facts.name,
@@ -363,7 +368,7 @@ pub fn learn(tx: &Tx<'_>, id: &str, facts: &Facts<'_>, supervised: Option<bool>)
         facts.build_version,
         supervised,
     ])?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// Leaves Setup Assistant: DeviceConfigured was acknowledged.

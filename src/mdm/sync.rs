@@ -71,7 +71,7 @@ pub fn noticing(tx: &Tx<'_>, device_id: &str, work: impl FnOnce() -> Result<()>)
 
 /// What a device says of itself outside of status reports.
 pub(super) fn learn(tx: &Tx<'_>, device_id: &str, facts: &Facts<'_>, supervised: Option<bool>) -> Result<()> {
-    noticing(tx, device_id, || enrollment::learn(tx, device_id, facts, supervised))
+    if enrollment::learn(tx, device_id, facts, supervised)? { refresh_device(tx, device_id) } else { Ok(()) }
 }
 
 /// What a status report taught.
