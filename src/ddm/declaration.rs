@@ -169,6 +169,10 @@ pub fn put(tx: &Tx<'_>, checked: &Checked, force: bool, edit: Edit<'_>) -> Resul
         warnings.extend(device_predicate(predicate, "/Payload/Predicate", force)?);
     }
     for reference in &checked.references {
+        // The one of this identifier is replaced, whatever it was.
+        if reference.identifier == checked.identifier {
+            return Err(Error::invalid_at(reference.pointer.as_str(), "A declaration cannot name itself."));
+        }
         warnings.extend(resolve(tx, reference)?);
     }
     let known = get(tx, &checked.identifier)?;

@@ -182,7 +182,7 @@ impl<'p> Choice<'p> {
         choice
     }
 
-    /// Configurations name assets, activations name configurations: it is never deeper.
+    /// Activations name configurations, configurations name assets: it is never deeper, whatever is kept.
     fn want(&mut self, identifier: &'p str, rank: usize, assigned: bool) {
         let plan = self.plan;
         let Some(planned) = plan.declarations.get(identifier) else { return };
@@ -190,7 +190,9 @@ impl<'p> Choice<'p> {
             self.wanted.entry(identifier).or_insert(Wanted { rank, assigned, kept: false, reason: None });
         wanted.assigned |= assigned;
         for name in &planned.names {
-            self.want(name, rank, false);
+            if plan.declarations.get(name).is_some_and(|named| named.kind > planned.kind) {
+                self.want(name, rank, false);
+            }
         }
     }
 

@@ -21,6 +21,10 @@ use crate::schema::declarations::Kind;
 use crate::schema::status::status_items_for;
 use crate::storage::Tx;
 
+/// A device names about sixty status items; one that invents names would fill the disk with them.
+const MOST_ITEMS: usize = 200;
+const LONGEST_ITEM: usize = 128;
+
 /// How the server's own identifiers begin.
 pub const PREFIX: &str = "russet.";
 /// What is asked of a device that has not said yet what it can report.
@@ -91,7 +95,8 @@ impl Capabilities {
     /// What to subscribe to. Items for tests cost a device and tell nobody anything.
     fn subscription(&self, subject: &Subject) -> BTreeSet<String> {
         if let Some(items) = &self.status_items {
-            return items.iter().filter(|item| !item.starts_with("test.")).cloned().collect();
+            let sane = |item: &&String| !item.starts_with("test.") && item.len() <= LONGEST_ITEM;
+            return items.iter().filter(sane).take(MOST_ITEMS).cloned().collect();
         }
         let known = subject.platform.map(|platform| status_items_for(platform, subject.version.as_deref()));
         let first = FIRST.iter().filter(|item| known.as_ref().is_none_or(|known| known.contains(item)));

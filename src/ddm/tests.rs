@@ -297,6 +297,26 @@ async fn of_what_can_be_there_once_the_first_group_wins() {
 }
 
 #[tokio::test]
+async fn a_declaration_that_becomes_another_kind_does_not_name_itself() {
+    let (_folder, store) = temporary();
+    with(&store, |tx| {
+        put(tx, &configuration("x", "1"))?;
+        group::add_declaration(tx, "default", "x", EDIT)?;
+        let itself = json!({
+            "Type": "com.apple.activation.simple", "Identifier": "x",
+            "Payload": {"StandardConfigurations": ["x"]},
+        });
+        let refused = put(tx, &itself).unwrap_err();
+        assert!(refused.to_string().contains("cannot name itself"), "{refused}");
+        // However it came about, it is gone through once.
+        tx.execute("INSERT INTO declaration_references VALUES ('x', 'x')", [])?;
+        assert!(set_of(tx, "A").items.iter().any(|item| item.identifier == "x"));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_change_is_worth_one_push_and_a_quiet_one_none_until_it_is_said() {
     let (_folder, store) = temporary();
     with(&store, |tx| {

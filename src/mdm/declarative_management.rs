@@ -31,6 +31,7 @@ pub(super) async fn handle(
             .ok_or_else(|| Refusal::bad("a status report has no Data"))?
             .to_vec();
         ddm::status::check(&report)?;
+        mdm.limit(caller)?;
         mdm.store
             .write("status_report", move |tx| {
                 super::still_speaks(tx, &fingerprint)?;

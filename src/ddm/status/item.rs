@@ -36,7 +36,8 @@ pub(super) fn merge(
     let mut changed = BTreeSet::new();
     if full {
         for path in paths(tx, enrollment_id)? {
-            if !items.contains_key(&path) {
+            // Every device has capabilities: a report without them does not mean that they are gone.
+            if !items.contains_key(&path) && path != "management.client-capabilities" {
                 tx.prepare_cached("DELETE FROM status_items WHERE enrollment_id = ?1 AND path = ?2")?
                     .execute([enrollment_id, &path])?;
                 change::note(tx, enrollment_id, &path, None)?;
@@ -73,7 +74,8 @@ pub(super) fn merge(
             }
             new => new,
         };
-        if was_cut && new.is_none() {
+        // What was not kept before and is not now is no news.
+        if (was_cut || known == Some(None)) && new.is_none() {
             continue;
         }
         tx.prepare_cached(
