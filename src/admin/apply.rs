@@ -23,7 +23,7 @@ use super::{Admin, declaration, fleet, group};
 use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
-use crate::ddm::{Edit, Subject};
+use crate::ddm::{Edit, Subject, reads};
 use crate::error::{Error, Result};
 use crate::schema::declarations::Kind;
 use crate::storage::Tx;
@@ -196,8 +196,9 @@ fn apply(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
         if let Some(known) = known.as_ref().filter(|_| !sent.has_members) {
             wanted.members.clone_from(&known.members);
         }
-        put_group(tx, &wanted, known.as_ref(), edit, &mut done)
-            .map_err(|error| at(&format!("/groups/{index}"), error))?;
+        let place = format!("/groups/{index}");
+        put_group(tx, &wanted, &place, known.as_ref(), edit, &mut done)
+            .map_err(|error| at(&place, error))?;
     }
     if wanted.prune {
         prune(tx, wanted, edit, &mut done)?;
@@ -235,6 +236,7 @@ fn put_declaration(
 fn put_group(
     tx: &Tx<'_>,
     wanted: &Group,
+    place: &str,
     known: Option<&Group>,
     edit: Edit<'_>,
     done: &mut Done,
@@ -243,6 +245,8 @@ fn put_group(
         done.unchanged += 1;
         return Ok(());
     }
+    let warnings = reads::of_group(wanted).into_iter();
+    done.warnings.extend(warnings.map(|words| json!({"pointer": place, "words": words})));
     let before = known.map_or(Value::Null, group::shown);
     let after = group::shown(&group::existing(tx, &wanted.name)?);
     done.changes.push(Change { kind: "group", name: wanted.name.clone(), before, after });

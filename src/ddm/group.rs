@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
-use super::{Edit, declaration, generation};
+use super::{Edit, declaration, generation, reads};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -56,6 +56,12 @@ impl Ranked {
     /// Whether its rule reads what devices report.
     pub(super) fn reads_status(&self) -> bool {
         self.rule.as_ref().is_some_and(|rule| !rule.status_items().is_empty())
+    }
+
+    /// The status items for tests that its rule reads.
+    pub(super) fn items_for_tests(&self) -> impl Iterator<Item = String> {
+        let items = self.rule.as_ref().map(Predicate::status_items).unwrap_or_default();
+        items.into_iter().filter_map(|item| reads::item_for_tests(&item))
     }
 }
 

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::subject::Subject;
-use super::{declaration, generation};
+use super::predicate::Dialect;
+use super::{declaration, generation, reads};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -57,6 +58,8 @@ pub struct Plan {
     groups: Vec<Ranked>,
     declarations: BTreeMap<String, Planned>,
     organization: Map<String, Json>,
+    /// Status items for tests that somebody's predicate reads.
+    for_tests: BTreeSet<String>,
 }
 
 struct Planned {
@@ -91,10 +94,14 @@ impl Plan {
             };
             (declaration.identifier, planned)
         });
+        let (declarations, groups) = (declarations.collect(), group::ranked(conn)?);
+        let mut for_tests = reads::for_tests(predicates(&declarations, &groups));
+        for_tests.extend(groups.iter().flat_map(Ranked::items_for_tests));
         Ok(Self {
             generation: generation::now(conn)?,
-            groups: group::ranked(conn)?,
-            declarations: declarations.collect(),
+            for_tests,
+            groups,
+            declarations,
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
         })
     }
@@ -103,6 +110,20 @@ impl Plan {
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
         manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
+    }
+
+    /// What predicates read as `@property(…)` on a channel with this set. Of a key that several declarations
+    /// have, the last one's counts.
+    pub(super) fn properties(&self, manifest: &Manifest) -> Map<String, Json> {
+        let mut properties = Map::new();
+        for item in manifest.items.iter().filter(|item| item.declaration_type == own::PROPERTIES) {
+            let payload = match &item.own {
+                Some(body) => body["Payload"].as_object(),
+                None => self.declarations.get(&item.identifier).map(|planned| &planned.payload),
+            };
+            properties.extend(payload.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        properties
     }
 
     /// What a channel should have.
@@ -115,7 +136,7 @@ impl Plan {
         names.retain(|name| name != DEFAULT);
         names.sort();
         let capabilities = Capabilities::of(conn, &subject.id)?;
-        let own = own::items(subject, &capabilities, &names, &self.organization);
+        let own = own::items(subject, &capabilities, &names, &self.organization, &self.for_tests);
         let target = subject.target(capabilities.types);
 
         let mut choice = Choice::new(self, &groups);
@@ -135,6 +156,17 @@ impl Plan {
         let token = token(&items);
         Ok(Manifest { items, left_out: choice.left_out(), token, groups: names })
     }
+}
+
+/// The conditions that devices evaluate.
+fn predicates<'a>(
+    declarations: &'a BTreeMap<String, Planned>,
+    groups: &'a [Ranked],
+) -> impl Iterator<Item = (&'a str, Dialect)> {
+    let activations = declarations.values().filter(|planned| planned.kind == Kind::Activation);
+    let of_activations = activations.filter_map(|planned| planned.payload.get("Predicate")?.as_str());
+    let of_groups = groups.iter().filter_map(|group| group.predicate.as_deref());
+    of_activations.chain(of_groups).map(|text| (text, Dialect::Device))
 }
 
 /// A hash of the set; the items are in order.

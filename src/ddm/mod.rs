@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod membership;
 pub mod predicate;
 pub mod preview;
+pub mod reads;
 pub mod snapshot;
 pub mod standing;
 pub mod status;

@@ -14,6 +14,7 @@ pub mod error;
 pub mod item;
 pub mod report;
 
+mod listed;
 mod wellformed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,10 +60,12 @@ pub fn take(tx: &Tx<'_>, enrollment_id: &str, raw: &[u8]) -> Result<Taken> {
         report.as_object().ok_or_else(|| Error::invalid("the status report is not a JSON object"))?;
     let full = report.get("FullReport").and_then(Json::as_bool).unwrap_or(false);
     let mut items = report.get("StatusItems").map(flatten).unwrap_or_default();
-    if let Some(declarations) = items.remove(DECLARATIONS) {
-        declared::replace(tx, enrollment_id, declarations)?;
-    }
-    let changed = item::merge(tx, enrollment_id, &items, full)?;
+    let declarations = match items.remove(DECLARATIONS) {
+        Some(declarations) => declared::replace(tx, enrollment_id, declarations)?,
+        None => false,
+    };
+    let mut changed = item::merge(tx, enrollment_id, &items, full)?;
+    changed.extend(declarations.then(|| DECLARATIONS.to_owned()));
     if full {
         error::forget(tx, enrollment_id)?;
     }
@@ -104,7 +107,11 @@ fn flatten(items: &Json) -> BTreeMap<String, &Json> {
 pub fn value(conn: &Connection, enrollment_id: &str, name: &str) -> Result<Option<Json>> {
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     for end in ends.collect::<Vec<_>>().into_iter().rev() {
-        if let Some(value) = item::value(conn, enrollment_id, &name[..end])? {
+        let value = match &name[..end] {
+            DECLARATIONS => listed::value(conn, enrollment_id)?,
+            item => item::value(conn, enrollment_id, item)?,
+        };
+        if let Some(value) = value {
             let mut inside = name[end..].split('.').filter(|part| !part.is_empty());
             let found = inside.try_fold(&value, |value, part| value.get(part));
             return Ok(Some(found.cloned().unwrap_or(Json::Null)));

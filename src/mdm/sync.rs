@@ -54,9 +54,12 @@ fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Result<()> {
         queue::cancel_syncs(tx, enrollment_id)?;
     }
     if refreshed.wake {
-        wake::due(tx, enrollment_id)?;
+        wake::due(tx, enrollment_id)
+    } else if refreshed.changed {
+        nothing_to_tell(tx, enrollment_id)
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 /// Does what may change what is known of a device, and looks at its sets if it did.
@@ -153,6 +156,11 @@ fn declarative_management(uuid: &str, tokens: Vec<u8>) -> Vec<u8> {
 /// A channel is about to be given the items of this token: there is nothing to wake it for any more.
 pub(super) fn told(tx: &Tx<'_>, enrollment_id: &str, token: &str) -> Result<()> {
     ddm::sync::told(tx, enrollment_id, token)?;
+    nothing_to_tell(tx, enrollment_id)
+}
+
+/// A channel that has what it should have, perhaps because an edit was taken back, is woken no more.
+fn nothing_to_tell(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     let outstanding = ddm::sync::find(tx, enrollment_id)?.is_some_and(|sync| sync.is_outstanding());
     if outstanding || queue::has_open(tx, enrollment_id)? {
         return Ok(());

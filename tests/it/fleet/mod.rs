@@ -70,25 +70,20 @@ async fn a_folder_reaches_a_thousand_devices_and_edits_reach_exactly_whom_they_c
     );
     let mut random = Random::of(seed.0);
     let mut appliance = Appliance::start().await;
-    let begun = std::time::Instant::now();
     let herd = Herd::enroll(&mut appliance, &mut random, devices).await;
-    eprintln!("enrolled {:?}", begun.elapsed());
     let world = folder::beginning(&herd, &mut random);
     let folder = tempfile::tempdir().unwrap();
     let mut run = Run { appliance, herd, world, random, folder };
     run.begin().await;
-    eprintln!("begun {:?}", begun.elapsed());
     let mut done = 0;
     while done < edits {
         done += run.round(done).await;
     }
-    eprintln!("edited {:?}", begun.elapsed());
     // Whoever was not told of quiet edits comes by itself some time.
     let rest = run.herd.concerned(&run.world);
     run.herd.connect(&rest).await;
     run.herd.settle(&run.appliance).await;
     run.compare_all(true).await;
-    eprintln!("compared {:?}", begun.elapsed());
 }
 
 impl Run {
@@ -123,7 +118,7 @@ impl Run {
 
     /// One edit, or several before anybody looks.
     async fn edited(&mut self, number: u64) -> usize {
-        let count = *self.random.pick(&[1, 1, 1, 2, 4, 8]);
+        let count = *self.random.pick(&[1, 1, 2, 5, 10, 15]);
         let notify = !self.random.once_in(4);
         let before = self.world.clone();
         let mut tagged = BTreeMap::new();
@@ -172,7 +167,7 @@ impl Run {
 
     /// Several edits in a folder, which is one.
     async fn applied(&mut self, number: u64) -> usize {
-        let (count, notify) = (1 + self.random.below(6), !self.random.once_in(4));
+        let (count, notify) = (1 + self.random.below(12), !self.random.once_in(4));
         let before = self.world.clone();
         for at in 0..u64::try_from(count).unwrap() {
             let edit = edit::random(&self.world, &self.herd, &mut self.random, number + at);
@@ -210,7 +205,11 @@ impl Run {
         println!("pushed {names:?}");
         self.herd.connect(&names).await;
         let again = self.herd.hear(&self.appliance).await;
-        assert!(again.is_empty(), "{again:?} had synchronised and were pushed again");
+        // The push for one of several edits may arrive after the device came for all of them.
+        let again: BTreeSet<String> = again.into_keys().collect();
+        let is_late = worlds.len() > 1 && again.is_subset(&names);
+        assert!(again.is_empty() || is_late, "{again:?} had synchronised and were pushed again");
+        self.herd.idle(&again).await;
         // Some of those that were not pushed come by themselves.
         let others: BTreeSet<String> =
             self.herd.sample(&mut self.random, 6).difference(&names).cloned().collect();

@@ -1,6 +1,7 @@
 //! Apple's tables, read as data: for whom a type of declaration or a status item is.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::Value as Json;
 
@@ -45,11 +46,17 @@ pub fn reports(who: &Who, item: &str) -> bool {
 }
 
 /// The items that a channel reports and that are not there for tests alone.
-pub fn reported(who: &Who) -> Vec<&'static str> {
-    let all = items()["items"].as_object().unwrap().keys().map(String::as_str);
-    let mut reported: Vec<_> = all.filter(|item| !item.starts_with("test.") && reports(who, item)).collect();
-    reported.sort_unstable();
-    reported
+pub fn reported(who: &Who) -> Vec<String> {
+    static FOUND: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+    let key = format!("{} {} {} {}", who.os(), who.version, who.supervised, who.is_user);
+    let find = || {
+        let all = items()["items"].as_object().unwrap().keys();
+        let mut found: Vec<String> =
+            all.filter(|item| !item.starts_with("test.") && reports(who, item)).cloned().collect();
+        found.sort();
+        found
+    };
+    FOUND.lock().unwrap().entry(key).or_insert_with(find).clone()
 }
 
 /// Whether the system has declarative management at all.
