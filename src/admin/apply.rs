@@ -197,8 +197,7 @@ fn apply(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
             wanted.members.clone_from(&known.members);
         }
         let place = format!("/groups/{index}");
-        put_group(tx, &wanted, &place, known.as_ref(), edit, &mut done)
-            .map_err(|error| at(&place, error))?;
+        put_group(tx, &wanted, &place, known.as_ref(), edit, &mut done).map_err(|error| at(&place, error))?;
     }
     if wanted.prune {
         prune(tx, wanted, edit, &mut done)?;

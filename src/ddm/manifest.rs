@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
-use super::subject::Subject;
 use super::predicate::Dialect;
+use super::subject::Subject;
 use super::{declaration, generation, reads};
 use crate::error::Result;
 use crate::id;

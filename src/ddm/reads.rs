@@ -21,7 +21,8 @@ pub(super) fn on_devices(predicate: &Predicate) -> Vec<String> {
 /// What the writer of a group should know of its rule and its predicate.
 pub fn of_group(group: &Group) -> Vec<String> {
     let read = |text: &Option<String>, dialect| text.as_ref().and_then(|text| parse(text, dialect).ok());
-    let rule = read(&group.rule, Dialect::Rule).map(|rule| remarks(&rule, "a rule that depends on it makes nobody a member"));
+    let rule = read(&group.rule, Dialect::Rule)
+        .map(|rule| remarks(&rule, "a rule that depends on it makes nobody a member"));
     let predicate = read(&group.predicate, Dialect::Device).map(|predicate| on_devices(&predicate));
     rule.into_iter().chain(predicate).flatten().collect()
 }
@@ -30,7 +31,9 @@ fn remarks(predicate: &Predicate, so: &str) -> Vec<String> {
     let items = predicate.status_items();
     let words = items.iter().filter_map(|item| {
         let Some(name) = known(item) else {
-            return Some(format!("Apple's schema has no status item {item:?}; where a device has none, {so}."));
+            return Some(format!(
+                "Apple's schema has no status item {item:?}; where a device has none, {so}."
+            ));
         };
         let without = Platform::ALL.into_iter().filter(|platform| !has(name, *platform));
         let without: Vec<&str> = without.map(Platform::name).collect();
@@ -86,7 +89,9 @@ mod tests {
         assert_eq!(of("@status(device.model.family) == 'iPad'"), Vec::<String>::new());
         assert_eq!(
             of("@status(passcode.is-present) == TRUE"),
-            ["macOS and tvOS do not report passcode.is-present; a predicate that depends on it does not hold there."]
+            [
+                "macOS and tvOS do not report passcode.is-present; a predicate that depends on it does not hold there."
+            ]
         );
         let inside = "@status(softwareupdate.failure-reason).@key(count) > 1 AND @status(mdm.app.x) == 1";
         assert_eq!(
@@ -103,7 +108,11 @@ mod tests {
 
     #[test]
     fn items_for_tests_are_found_where_they_are_read() {
-        let texts = ["@status(test.boolean-value) == TRUE", "@status(device.model.family) == 'Mac'", "(@status(test."];
+        let texts = [
+            "@status(test.boolean-value) == TRUE",
+            "@status(device.model.family) == 'Mac'",
+            "(@status(test.",
+        ];
         let found = for_tests(texts.into_iter().map(|text| (text, Dialect::Device)));
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["test.boolean-value"]);
     }

@@ -1,6 +1,7 @@
 //! The API in this process: the whole program but its ports, and whoever asks it.
 
 mod commands;
+mod conditions;
 mod declarations;
 mod enrollments;
 mod groups;
@@ -8,7 +9,9 @@ mod kmfddm;
 mod manners;
 mod nanomdm;
 mod pages;
+mod slips;
 mod tokens;
+mod types;
 
 use std::net::SocketAddr;
 

@@ -79,8 +79,20 @@ impl Condition {
         match self {
             Self::Is(fact, operator, literal) => Some(operator.holds(&has(fact)?, literal)),
             Self::Not(inner) => inner.on_device(has).map(|holds| !holds),
-            Self::And(one, other) => if one.on_device(has)? { other.on_device(has) } else { Some(false) },
-            Self::Or(one, other) => if one.on_device(has)? { Some(true) } else { other.on_device(has) },
+            Self::And(one, other) => {
+                if one.on_device(has)? {
+                    other.on_device(has)
+                } else {
+                    Some(false)
+                }
+            }
+            Self::Or(one, other) => {
+                if one.on_device(has)? {
+                    Some(true)
+                } else {
+                    other.on_device(has)
+                }
+            }
         }
     }
 }
@@ -172,14 +184,18 @@ pub fn rule(random: &mut Random, groups: &[String]) -> Condition {
         0 => Condition::Is(Fact::Key("product_name"), Operator::BeginsWith, one_of(random, &PRODUCTS)),
         1 => Condition::Is(Fact::Key("os_version"), Operator::AtLeast, one_of(random, &VERSIONS)),
         2 => Condition::Is(Fact::Key("os_version"), Operator::Below, one_of(random, &VERSIONS)),
-        3 => Condition::Is(Fact::Status("device.model.family"), Operator::NotEqual, one_of(random, &PRODUCTS)),
+        3 => {
+            Condition::Is(Fact::Status("device.model.family"), Operator::NotEqual, one_of(random, &PRODUCTS))
+        }
         4 => Condition::Is(Fact::Status("passcode.is-present"), Operator::Equal, json!(random.once_in(2))),
         5 => {
             let on = json!(random.once_in(2));
             Condition::Is(Fact::Status("diskmanagement.filevault.enabled"), Operator::Equal, on)
         }
         6 => Condition::Is(Fact::Key("channel"), Operator::Equal, one_of(random, &["device", "user"])),
-        7 if !groups.is_empty() => Condition::Is(Fact::Key("groups"), Operator::Has, json!(random.pick(groups))),
+        7 if !groups.is_empty() => {
+            Condition::Is(Fact::Key("groups"), Operator::Has, json!(random.pick(groups)))
+        }
         _ => {
             let systems = json!(["iOS", "macOS", "tvOS"]);
             Condition::Is(Fact::Key("platform"), Operator::In, systems)

@@ -49,7 +49,13 @@ pub fn random(world: &World, herd: &Herd, random: &mut Random, number: u64) -> E
     }
 }
 
-fn edit(method: &'static str, path: String, body: Option<Json>, expects: &'static [u16], after: World) -> Edit {
+fn edit(
+    method: &'static str,
+    path: String,
+    body: Option<Json>,
+    expects: &'static [u16],
+    after: World,
+) -> Edit {
     Edit { method, path, body, expects, after, tags: None }
 }
 
@@ -126,13 +132,18 @@ fn delete_declaration(world: &World, random: &mut Random) -> Option<Edit> {
 fn declaration_of_group(world: &World, random: &mut Random) -> Option<Edit> {
     let names: Vec<&String> = world.declarations.keys().filter(|name| *name != "org.example.base").collect();
     let group = if random.once_in(40) { "default".to_owned() } else { random.pick(&groups(world)).clone() };
-    let had: Vec<&String> = world.groups[&group].declarations.iter().filter(|name| *name != "org.example.base").collect();
+    let had: Vec<&String> =
+        world.groups[&group].declarations.iter().filter(|name| *name != "org.example.base").collect();
     let removes = !had.is_empty() && random.once_in(2);
     let name = if removes { (*random.pick(&had)).clone() } else { (*random.pick(&names)).clone() };
     let mut after = world.clone();
     let declarations = &mut after.groups.get_mut(&group)?.declarations;
     let method = if removes { "DELETE" } else { "PUT" };
-    if removes { declarations.remove(&name) } else { declarations.insert(name.clone()) };
+    if removes {
+        declarations.remove(&name)
+    } else {
+        declarations.insert(name.clone())
+    };
     Some(edit(method, format!("groups/{group}/declarations/{name}"), None, PERHAPS, after))
 }
 
@@ -144,7 +155,11 @@ fn member(world: &World, herd: &Herd, random: &mut Random) -> Option<Edit> {
     let mut after = world.clone();
     let members = &mut after.groups.get_mut(&group)?.members;
     let method = if removes { "DELETE" } else { "PUT" };
-    if removes { members.remove(&id) } else { members.insert(id.clone()) };
+    if removes {
+        members.remove(&id)
+    } else {
+        members.insert(id.clone())
+    };
     Some(edit(method, format!("groups/{group}/members/{id}"), None, PERHAPS, after))
 }
 

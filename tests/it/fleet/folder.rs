@@ -24,7 +24,10 @@ pub fn plain(random: &mut Random, number: u64) -> Declared {
             let restrictions = json!({"Restrictions": {"ExternalStorage": "Disallowed"}});
             ("com.apple.configuration.diskmanagement.settings", restrictions)
         }
-        2 => ("com.apple.configuration.math.settings", json!({"Calculator": {"BasicMode": {"AddSquareRoot": true}}})),
+        2 => (
+            "com.apple.configuration.math.settings",
+            json!({"Calculator": {"BasicMode": {"AddSquareRoot": true}}}),
+        ),
         3 => ("com.apple.configuration.safari.settings", json!({"AllowSummary": number % 2 == 0})),
         4 => ("com.apple.asset.useridentity", json!({"FullName": format!("Person {number}")})),
         5 => ("com.apple.management.properties", json!({"ring": number % 5})),
@@ -101,7 +104,12 @@ pub fn beginning(herd: &Herd, random: &mut Random) -> World {
         let of = activation(&world, random);
         add(&mut world, format!("org.example.when.{number}"), of);
     }
-    let base = Declared { declaration_type: TEST, payload: json!({"Echo": "everybody"}), predicate: None, touched: 0 };
+    let base = Declared {
+        declaration_type: TEST,
+        payload: json!({"Echo": "everybody"}),
+        predicate: None,
+        touched: 0,
+    };
     add(&mut world, "org.example.base".to_owned(), Some(base));
     let names: Vec<String> = (0..20).map(|number| format!("g{number:02}")).collect();
     for name in &names {

@@ -69,8 +69,11 @@ impl Herd {
             enrolling.spawn(async move {
                 let _turn = gate.acquire_owned().await.unwrap();
                 let is_supervised = matches!(kind, Kind::IPhone | Kind::IPad) && round % 4 == 1;
-                let enrolled =
-                    if is_supervised { device.enroll_supervised(&link).await } else { device.enroll(&link).await };
+                let enrolled = if is_supervised {
+                    device.enroll_supervised(&link).await
+                } else {
+                    device.enroll(&link).await
+                };
                 enrolled.unwrap_or_else(|fault| panic!("{}: {fault}", device.label()));
                 (number, Pupil { device, pushes })
             });
@@ -80,8 +83,13 @@ impl Herd {
             let (number, pupil) = done.unwrap();
             pupils[number] = Some(pupil);
         }
-        let mut herd =
-            Self { pupils, channels: BTreeMap::new(), told: BTreeMap::new(), tokens: BTreeMap::new(), tags: BTreeMap::new() };
+        let mut herd = Self {
+            pupils,
+            channels: BTreeMap::new(),
+            told: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        };
         for number in 0..count {
             for channel in herd.device(number).channels() {
                 herd.channels.insert(id_of(herd.device(number), channel), (number, channel));
@@ -273,7 +281,10 @@ impl Herd {
         match seen.iter().find(|(other, _)| other == version) {
             Some((_, known)) => assert_eq!(*known, token, "{name} has two ServerTokens for one content"),
             None => {
-                assert!(seen.iter().all(|(_, other)| *other != token), "{name} has one ServerToken for two contents");
+                assert!(
+                    seen.iter().all(|(_, other)| *other != token),
+                    "{name} has one ServerToken for two contents"
+                );
                 seen.push((version.clone(), token));
             }
         }
@@ -358,8 +369,11 @@ async fn compare_standing(appliance: &Appliance, id: &str, expected: &super::ora
         assert_eq!(one["received"], true, "{id} {one}");
         given.insert(name, (one["active"] == true, one["valid"].as_str().unwrap().to_owned()));
     }
-    let states: BTreeMap<String, (bool, String)> =
-        expected.states.iter().map(|(name, (active, valid))| (name.clone(), (*active, (*valid).to_owned()))).collect();
+    let states: BTreeMap<String, (bool, String)> = expected
+        .states
+        .iter()
+        .map(|(name, (active, valid))| (name.clone(), (*active, (*valid).to_owned())))
+        .collect();
     assert_eq!((given, left_out), (states, expected.left_out.clone()), "GET …/{id}/declarations");
     assert_eq!(shown["sync"]["outstanding"], Json::Bool(false), "{id}");
 }

@@ -58,16 +58,14 @@ fn asked(name: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_reaches_a_thousand_devices_and_edits_reach_exactly_whom_they_concern() {
-    let seed = asked("RUSSET_FLEET_SEED").map_or_else(
-        || u64::from_be_bytes(russet::id::random()),
-        |seed| seed.parse().unwrap(),
-    );
+    let seed = asked("RUSSET_FLEET_SEED")
+        .map_or_else(|| u64::from_be_bytes(russet::id::random()), |seed| seed.parse().unwrap());
     let seed = Seed(seed);
     let sizes = asked("RUSSET_FLEET");
-    let (devices, edits) = sizes.as_deref().and_then(|sizes| sizes.split_once(',')).map_or(
-        (DEVICES, EDITS),
-        |(devices, edits)| (devices.parse().unwrap(), edits.parse().unwrap()),
-    );
+    let (devices, edits) = sizes
+        .as_deref()
+        .and_then(|sizes| sizes.split_once(','))
+        .map_or((DEVICES, EDITS), |(devices, edits)| (devices.parse().unwrap(), edits.parse().unwrap()));
     let mut random = Random::of(seed.0);
     let mut appliance = Appliance::start().await;
     let herd = Herd::enroll(&mut appliance, &mut random, devices).await;
@@ -110,8 +108,8 @@ impl Run {
     async fn round(&mut self, done: usize) -> usize {
         let number = u64::try_from(done).unwrap();
         match self.random.below(12) {
-            0 => self.applied(number).await,
-            1 | 2 => self.lived().await,
+            0..=3 => self.applied(number).await,
+            4 | 5 => self.lived().await,
             _ => self.edited(number).await,
         }
     }
@@ -167,7 +165,7 @@ impl Run {
 
     /// Several edits in a folder, which is one.
     async fn applied(&mut self, number: u64) -> usize {
-        let (count, notify) = (1 + self.random.below(12), !self.random.once_in(4));
+        let (count, notify) = (1 + self.random.below(16), !self.random.once_in(4));
         let before = self.world.clone();
         for at in 0..u64::try_from(count).unwrap() {
             let edit = edit::random(&self.world, &self.herd, &mut self.random, number + at);
@@ -185,7 +183,12 @@ impl Run {
 
     /// Holds who was pushed against who was `due`, and then what devices hold against the oracle. `worlds`
     /// are those through which it went: a set that was another for a moment may have been pushed for.
-    async fn settled(&mut self, due: BTreeSet<String>, concerned: BTreeSet<String>, worlds: &[(World, Tags)]) {
+    async fn settled(
+        &mut self,
+        due: BTreeSet<String>,
+        concerned: BTreeSet<String>,
+        worlds: &[(World, Tags)],
+    ) {
         let pushed = self.herd.hear(&self.appliance).await;
         let names: BTreeSet<String> = pushed.keys().cloned().collect();
         if worlds.len() == 1 || due.is_empty() {
@@ -195,10 +198,11 @@ impl Run {
         assert!(missed.is_empty(), "{missed:?} were not pushed");
         let tags = self.herd.tags.clone();
         for id in names.difference(&due) {
-            let was = worlds.len() > 1 && worlds.iter().any(|(world, tags)| {
-                self.herd.tags.clone_from(tags);
-                self.herd.is_concerned(world, id)
-            });
+            let was = worlds.len() > 1
+                && worlds.iter().any(|(world, tags)| {
+                    self.herd.tags.clone_from(tags);
+                    self.herd.is_concerned(world, id)
+                });
             assert!(was, "{id} was pushed for nothing");
         }
         self.herd.tags = tags;
@@ -234,8 +238,13 @@ impl Run {
             1 => device.filevault = !device.filevault,
             _ => device.passcode = !device.passcode,
         }
-        let ids: BTreeSet<String> =
-            self.herd.channels.iter().filter(|(_, (of, _))| *of == number).map(|(id, _)| id.clone()).collect();
+        let ids: BTreeSet<String> = self
+            .herd
+            .channels
+            .iter()
+            .filter(|(_, (of, _))| *of == number)
+            .map(|(id, _)| id.clone())
+            .collect();
         self.herd.connect(&ids).await;
         self.herd.settle(&self.appliance).await;
         for id in ids {

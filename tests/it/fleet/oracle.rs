@@ -47,7 +47,8 @@ pub fn expected(world: &World, who: &Who) -> Expected {
     let wanted = look.wanted();
     let kept = look.kept(&wanted);
     let left_out = wanted.difference(&kept).map(|name| (*name).to_owned()).collect();
-    let mut set: Set = kept.iter().map(|name| ((*name).to_owned(), version(&world.declarations[*name]))).collect();
+    let mut set: Set =
+        kept.iter().map(|name| ((*name).to_owned(), version(&world.declarations[*name]))).collect();
     set.extend(look.activations(&wanted, &kept));
     set.extend(look.own());
     let mut expected = Expected { set, left_out, states: BTreeMap::new() };
@@ -156,7 +157,9 @@ impl<'w> Look<'w> {
         let mut set = Set::new();
         for (name, group) in &self.groups {
             let free = |name: &&String| {
-                of_kind(name, "configuration") && kept.contains(name.as_str()) && !named.contains(name.as_str())
+                of_kind(name, "configuration")
+                    && kept.contains(name.as_str())
+                    && !named.contains(name.as_str())
             };
             let names: Vec<&String> = group.declarations.iter().filter(free).collect();
             if names.is_empty() {
@@ -182,7 +185,11 @@ impl<'w> Look<'w> {
             table::reported(self.who).into_iter().map(|item| json!({"Name": item})).collect();
         let all = [
             ("activation", ACTIVATION, json!({"StandardConfigurations": ["russet.status"]})),
-            ("status", "com.apple.configuration.management.status-subscriptions", json!({"StatusItems": items})),
+            (
+                "status",
+                "com.apple.configuration.management.status-subscriptions",
+                json!({"StatusItems": items}),
+            ),
             (
                 "server-capabilities",
                 "com.apple.management.server-capabilities",

@@ -11,7 +11,9 @@ use russet::simulator::Kind;
 
 fn declarations() -> &'static Json {
     static TABLE: OnceLock<Json> = OnceLock::new();
-    TABLE.get_or_init(|| serde_json::from_str(include_str!("../../../src/schema/data/declarations.json")).unwrap())
+    TABLE.get_or_init(|| {
+        serde_json::from_str(include_str!("../../../src/schema/data/declarations.json")).unwrap()
+    })
 }
 
 fn items() -> &'static Json {

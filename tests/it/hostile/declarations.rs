@@ -88,12 +88,14 @@ async fn hostile_declarations_are_refused_and_leave_nothing() {
     ];
     for body in bodies {
         for force in ["", "?force=1"] {
-            let (status, said) = appliance.bytes(&format!("/api/v1/declarations/x{force}"), body.clone()).await;
+            let (status, said) =
+                appliance.bytes(&format!("/api/v1/declarations/x{force}"), body.clone()).await;
             assert!(matches!(status, 400 | 413), "{body:.60}: {status} {said}");
             assert!(said["error"]["message"].is_string(), "{said}");
         }
     }
-    for name in ["..%2f..%2fx", "a%00b", "%e2%80%ae", "%3Cimg%3E", &"x".repeat(65), "russet.status", "%27--"] {
+    for name in ["..%2f..%2fx", "a%00b", "%e2%80%ae", "%3Cimg%3E", &"x".repeat(65), "russet.status", "%27--"]
+    {
         let plain = percent_encoding::percent_decode_str(name).decode_utf8().unwrap().into_owned();
         let body = echo(&plain, "x").to_string();
         let (status, said) = appliance.bytes(&format!("/api/v1/declarations/{name}?force=1"), body).await;
@@ -126,7 +128,9 @@ async fn what_is_another_enrollments_is_404() {
     assert_eq!(refused.0, 404);
     assert_eq!(refused, ask(&appliance, &mut other, "declaration/configuration/nobodys").await);
     // The activation of the other's group is not guessed either.
-    let of_group = own.iter().find(|name| name.starts_with("russet.group.") && !other.declarations.declarations.contains_key(*name));
+    let of_group = own.iter().find(|name| {
+        name.starts_with("russet.group.") && !other.declarations.declarations.contains_key(*name)
+    });
     let endpoint = format!("declaration/activation/{}", of_group.unwrap());
     assert_eq!(ask(&appliance, &mut other, &endpoint).await.0, 404);
     assert_eq!(ask(&appliance, &mut mine, &endpoint).await.0, 200);
@@ -224,11 +228,10 @@ async fn false_claims_are_taken_and_hurt_nobody() {
     appliance.declare(&echo("c", "1")).await;
     settle(&mut liar).await;
     settle(&mut other).await;
-    let (before, others_status) = (appliance.declarations_of(&other.udid).await, status_of(&appliance, &other).await);
+    let (before, others_status) =
+        (appliance.declarations_of(&other.udid).await, status_of(&appliance, &other).await);
     let token = liar.declarations.declarations["c"].server_token.clone();
-    let one = |name: &str, token: &str, active: bool| {
-        json!({"identifier": name, "server-token": token, "active": active, "valid": "valid"})
-    };
+    let one = |name: &str, token: &str, active: bool| json!({"identifier": name, "server-token": token, "active": active, "valid": "valid"});
     let claims = json!([
         one("nobodys", "1", true),
         one("c", &token, true),

@@ -58,6 +58,41 @@ fn quotes_around_numbers_and_booleans_are_explained() {
     }
 }
 
+#[test]
+fn what_is_named_must_be_an_identifier_wherever_it_is_named() {
+    let mut broken = 0;
+    for name in types() {
+        let good = whole_example(name).unwrap();
+        for reference in check(&good, false).unwrap().references {
+            for wrong in ["", "a/b", "..%2f", &"x".repeat(65)] {
+                let mut bad = good.clone();
+                *bad.pointer_mut(&reference.pointer).unwrap() = json!(wrong);
+                assert_eq!(refused(&bad, true).0, reference.pointer, "{name} {wrong}");
+                broken += 1;
+            }
+        }
+    }
+    assert!(broken > 4 * 30, "{broken}");
+}
+
+#[test]
+fn what_no_type_has_is_refused_inside_the_payload_and_beside_it() {
+    for name in types() {
+        let takes_any = declaration(name).unwrap().keys.iter().any(|key| key.name == "*");
+        for (at, is_known) in [("/Payload/Unheardof", takes_any), ("/Unheardof", false)] {
+            let mut bad = whole_example(name).unwrap();
+            let (parent, key) = at.rsplit_once('/').unwrap();
+            bad.pointer_mut(parent).unwrap()[key] = json!(1);
+            if is_known {
+                check(&bad, false).unwrap();
+            } else {
+                assert_eq!(refused(&bad, false).0, at, "{name}");
+            }
+            assert!(check(&bad, true).is_ok(), "{name}: a newer key can be forced in");
+        }
+    }
+}
+
 /// Each key that the whole example has, with its pointer.
 fn walk<'t>(keys: &'t [Key], at: &str, see: &mut dyn FnMut(&'t Key, &str)) {
     for key in keys {
