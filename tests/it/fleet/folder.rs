@@ -28,7 +28,7 @@ pub fn plain(random: &mut Random, number: u64) -> Declared {
             "com.apple.configuration.math.settings",
             json!({"Calculator": {"BasicMode": {"AddSquareRoot": true}}}),
         ),
-        3 => ("com.apple.configuration.safari.settings", json!({"AllowSummary": number % 2 == 0})),
+        3 => ("com.apple.configuration.safari.settings", json!({"AllowSummary": number.is_multiple_of(2)})),
         4 => ("com.apple.asset.useridentity", json!({"FullName": format!("Person {number}")})),
         5 => ("com.apple.management.properties", json!({"ring": number % 5})),
         6 | 7 => single(random, number),
