@@ -9,7 +9,7 @@
 //!   admin          simulator            people: JSON API, the page, tokens │ simulated devices
 //!   mdm                                 devices: who is calling, check-in, connect, queue, wake
 //!   enroll                              invitations, sessions, the enrollment profile
-//!   ddm            apns                 declarations (what a device is told) │ pushes
+//!   ddm    apns    content              declarations (what a device is told) │ pushes │ bytes it fetches
 //!   pki                                 authorities, identities, CMS, SCEP, sealing
 //!   schema         storage              Apple's names and constraints │ one file, one writer
 //!   config  error  id  clock  plist  request   leaf files
@@ -22,6 +22,7 @@ pub mod apns;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod content;
 pub mod ddm;
 pub mod enroll;
 pub mod error;

@@ -45,6 +45,7 @@ use rusqlite::Connection;
 
 use crate::apns::Apns;
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
+use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::{Enroll, session};
 use crate::error::{Error, Result};
@@ -71,6 +72,7 @@ pub struct Mdm {
     pub apns: Apns,
     pub enroll: Enroll,
     pub contacts: Contacts,
+    pub contents: Contents,
     pub proxy: Arc<Proxy>,
     limits: Arc<limit::Limits>,
     /// How long before its expiry an identity is renewed.
@@ -84,6 +86,7 @@ impl Mdm {
         seal: &Seal,
         apns: &Apns,
         enroll: &Enroll,
+        contents: &Contents,
         proxy: Proxy,
         renew_before_days: u32,
     ) -> Self {
@@ -93,6 +96,7 @@ impl Mdm {
             apns: apns.clone(),
             enroll: enroll.clone(),
             contacts: Contacts::default(),
+            contents: contents.clone(),
             proxy: Arc::new(proxy),
             limits: Arc::default(),
             renew_before: i64::from(renew_before_days) * DAY,

@@ -25,6 +25,7 @@ use crate::admin::Admin;
 use crate::apns::Apns;
 use crate::clock::Clock;
 use crate::config::{Config, Origin, TlsMode};
+use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
@@ -107,7 +108,9 @@ impl App {
             trusted: config.proxy.trusted.clone(),
             header: config.proxy.client_certificate_header.clone(),
         };
-        let mdm = Mdm::new(&store, &seal, &apns, &enroll, proxy, config.enrollment.renew_before_days);
+        let contents = Contents::open(&config.data_dir, &seal)?;
+        let renew_before_days = config.enrollment.renew_before_days;
+        let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
         let admin = Admin::new(&mdm, &page_url(config));
         Ok(Self {
             config: config.clone(),

@@ -38,6 +38,9 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     every(tasks, app, "expiry", Duration::from_secs(60), |app| async move {
         app.store.write("commands.expire", queue::expire_all).await
     });
+    every(tasks, app, "files", Duration::from_secs(3600), |app| async move {
+        app.mdm.contents.sweep(&app.store).await
+    });
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
 }
 

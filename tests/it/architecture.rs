@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 9] = [
     &["admin", "simulator"],
     &["mdm"],
     &["enroll"],
-    &["ddm", "apns"],
+    &["ddm", "apns", "content"],
     &["pki"],
     &["schema", "storage"],
     &["config", "error", "id", "clock", "request", "plist"],
