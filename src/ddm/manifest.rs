@@ -10,6 +10,7 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
@@ -18,6 +19,7 @@ use super::{declaration, generation};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
+use crate::storage::Tx;
 
 /// One declaration of a set.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +78,20 @@ pub fn of(conn: &Connection, subject: &Subject) -> Result<Manifest> {
 }
 
 impl Plan {
+    /// What was written, read once for all transactions until the next edit.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn current(tx: &Tx<'_>) -> Result<Arc<Self>> {
+        let now = generation::now(tx)?;
+        if let Some(known) = tx.remembered::<Self>().filter(|known| known.generation == now) {
+            return Ok(known);
+        }
+        let read = Arc::new(Self::read(tx)?);
+        tx.remember(read.clone());
+        Ok(read)
+    }
+
     /// Reads what was written.
     ///
     /// # Errors
@@ -103,6 +119,11 @@ impl Plan {
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
         manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
+    }
+
+    /// Whether any group's rule reads one of these status items.
+    pub fn any_rule_reads(&self, paths: &BTreeSet<String>) -> bool {
+        self.groups.iter().any(|group| group.reads(paths))
     }
 
     /// What a channel should have.

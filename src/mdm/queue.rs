@@ -26,6 +26,9 @@ const NOT_NOW_PAUSE: Seconds = 10 * MINUTE;
 /// A command handed out so often without any answer goes behind the others.
 const STUCK: u32 = 3;
 
+/// The longest answer to the command to synchronise that is kept.
+const LONGEST_SYNC_ANSWER: usize = 4096;
+
 const REQUEST_SEALED: u8 = 1;
 const ANSWER_SEALED: u8 = 2;
 
@@ -229,7 +232,10 @@ pub fn report(
     let name = seal_name(enrollment_id, uuid);
     let secret = crate::schema::secrets::has_secrets(&request_type, report.answer);
     let (status, chain) = report.outcome(&request_type);
-    let answer = secret.then(|| seal.seal(&name, report.body));
+    let sealed_answer = secret.then(|| seal.seal(&name, report.body));
+    // A device answers this one with next to nothing, and is asked often.
+    let worth = request_type != "DeclarativeManagement" || report.body.len() <= LONGEST_SYNC_ANSWER;
+    let answer = worth.then(|| sealed_answer.as_deref().unwrap_or(report.body));
     tx.prepare_cached(
         "UPDATE commands SET status = ?2, answer = ?3, sealed = ?4, error_chain = ?5, answered_at = ?6, deferred = 0
          WHERE id = ?1",
@@ -237,7 +243,7 @@ pub fn report(
     .execute(params![
         id,
         status.word(),
-        answer.as_deref().unwrap_or(report.body),
+        answer,
         sealed | if secret { ANSWER_SEALED } else { 0 },
         chain.map(|chain| chain.to_string()),
         tx.now(),

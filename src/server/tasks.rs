@@ -137,7 +137,13 @@ async fn history(app: &App) -> Result<()> {
     }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
-    app.store.write("snapshots.thin", ddm::snapshot::thin).await?;
+    while app.store.write("snapshots.thin", |tx| ddm::snapshot::thin(tx, AT_ONCE)).await? > 0 {}
+    let now = clock.now();
+    let tokens = app.store.read(move |conn| ddm::snapshot::outlived(conn, now)).await?;
+    for tokens in tokens.chunks(AT_ONCE as usize) {
+        let tokens = tokens.to_vec();
+        app.store.write("versions.thin", move |tx| ddm::snapshot::remove(tx, &tokens)).await?;
+    }
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);
     while app.store.write("status.thin", changes).await? > 0 {}
     Ok(())
