@@ -8,6 +8,9 @@
 //! devices want as a document together with its password.
 
 pub mod asset;
+pub mod mobileconfig;
+pub mod profile;
+pub mod upload;
 
 use crate::content::Kept;
 use crate::ddm::served::Content;
