@@ -9,6 +9,7 @@
 
 mod admin;
 mod apply;
+mod bytes;
 mod check;
 mod client;
 mod demo;

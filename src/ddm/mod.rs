@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod membership;
 pub mod predicate;
 pub mod preview;
+pub mod served;
 pub mod snapshot;
 pub mod standing;
 pub mod status;
@@ -29,6 +30,7 @@ mod known;
 mod own;
 
 pub use own::{Organization, PREFIX, set_organization};
+pub use served::set_public_url;
 pub use subject::Subject;
 
 use crate::error::Result;

@@ -90,6 +90,19 @@ pub(super) fn declaration(
         .optional()?)
 }
 
+/// The configurations and assets of a set in which this text stands, as devices get them.
+pub(super) fn mentioning(conn: &Connection, token: &str, text: &str) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT versions.body FROM snapshots, json_each(snapshots.items, '$.Declarations') AS list,
+                json_each(list.value) AS item
+         JOIN versions ON versions.server_token = item.value ->> 'ServerToken'
+         WHERE snapshots.token = ?1 AND list.key IN ('Configurations', 'Assets')
+           AND instr(versions.body, ?2) > 0",
+    )?;
+    let bodies = statement.query_map([token, text], |row| row.get(0))?;
+    Ok(bodies.collect::<Result<_, _>>()?)
+}
+
 /// Before when something was used that may go: somebody may be about to use again what is younger.
 fn before(now: Seconds) -> Seconds {
     now - DAY

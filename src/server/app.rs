@@ -103,7 +103,13 @@ impl App {
             name: organization.to_owned(),
             email: config.organization.email.clone().unwrap_or_default(),
         };
-        store.write("organization", move |tx| ddm::set_organization(tx, &told)).await?;
+        let public_url = config.server.public_url.to_string();
+        store
+            .write("organization", move |tx| {
+                ddm::set_organization(tx, &told)?;
+                ddm::set_public_url(tx, &public_url)
+            })
+            .await?;
         let proxy = Proxy {
             trusted: config.proxy.trusted.clone(),
             header: config.proxy.client_certificate_header.clone(),

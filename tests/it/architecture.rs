@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 9] = [
     &["server"],
     &["admin", "simulator"],
     &["mdm"],
-    &["enroll"],
+    &["enroll", "library"],
     &["ddm", "apns", "content"],
     &["pki"],
     &["schema", "storage"],

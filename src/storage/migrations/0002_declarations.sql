@@ -17,7 +17,7 @@ CREATE TABLE declarations (
     kind         TEXT NOT NULL,                -- 'activation' | 'configuration' | 'asset' | 'management'
     payload      TEXT NOT NULL,                -- JSON, as it was sent
     beside       TEXT NOT NULL,                -- JSON: members beside the payload that were forced in
-    content      TEXT,                         -- hash of the data that it points to, if this server serves it
+    content      TEXT,                         -- what the data that it points to is called, if this server serves it
     touched      INTEGER NOT NULL DEFAULT 0,   -- how often it was asked to be applied anew
     server_token TEXT NOT NULL,                -- a hash of all the above
     forced       INTEGER NOT NULL,             -- 1: it was accepted by force
