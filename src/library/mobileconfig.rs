@@ -261,7 +261,7 @@ fn refuse_what_is_nested(mut waiting: Vec<&Value>) -> Result<()> {
             }
             Value::Data(data) => refuse_data(data)?,
             Value::String(text) if text.trim_start().starts_with("<?xml") => {
-                refuse_data(text.trim_start().as_bytes())?
+                refuse_data(text.trim_start().as_bytes())?;
             }
             _ => {}
         }
