@@ -1,7 +1,7 @@
-//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups and declarations at once, as `russet apply`
-//! and `russet export` keep them in files.
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations and update policies at once, as
+//! `russet apply` and `russet export` keep them in files.
 //!
-//! `{"declarations": […], "groups": […], "prune": false, "dry_run": true}`. What is not sent stays,
+//! `{"declarations": […], "groups": […], "update_policies": […], "prune": false, "dry_run": true}`. What is not sent stays,
 //! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
 //! that does not say them. A dry run tells what would change and which enrollments it would touch.
 //!
@@ -19,10 +19,11 @@ use super::auth::Caller;
 use super::body::Object;
 use super::query::Parameters;
 use super::reply::Refusal;
-use super::{Admin, declaration, fleet, group};
+use super::{Admin, declaration, fleet, group, update_policy};
 use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
+use crate::ddm::update::policy::{self as policies, Policy};
 use crate::ddm::{Edit, Subject};
 use crate::error::{Error, Result};
 use crate::schema::declarations::Kind;
@@ -32,6 +33,7 @@ use crate::storage::Tx;
 struct Wanted {
     declarations: Option<Vec<Value>>,
     groups: Option<Vec<group::Sent>>,
+    update_policies: Option<Vec<Policy>>,
     prune: bool,
     force: bool,
 }
@@ -84,9 +86,12 @@ pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Re
     let found = admin.mdm.store.read(|conn| {
         let declarations = declarations::list(conn, None, u32::MAX)?;
         let groups = groups::list(conn, None, u32::MAX)?;
+        let policies = policies::list(conn, None, u32::MAX)?;
+        let policies = policies.iter().map(|kept| update_policy::plain(&kept.policy));
         Ok(json!({
             "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
+            "update_policies": policies.collect::<Vec<_>>(),
         }))
     });
     Ok(Json(found.await?))
@@ -105,10 +110,12 @@ pub(super) async fn post(
         force: parameters.flag("force")?,
         declarations: body.list("declarations")?.map(read_declarations).transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
+        update_policies: body.list("update_policies")?.map(read_policies).transpose()?,
     };
     body.finish()?;
-    if wanted.declarations.is_none() && wanted.groups.is_none() {
-        return Err(Error::invalid_at("", "there is nothing to apply; send declarations or groups").into());
+    if wanted.declarations.is_none() && wanted.groups.is_none() && wanted.update_policies.is_none() {
+        let words = "there is nothing to apply; send declarations, groups or update_policies";
+        return Err(Error::invalid_at("", words).into());
     }
     let written = admin.mdm.store.write("apply", move |tx| {
         let edit = Edit { actor: &caller.actor, notify };
@@ -170,6 +177,19 @@ fn read_groups(list: Vec<Value>) -> Result<Vec<group::Sent>> {
     groups.collect()
 }
 
+fn read_policies(list: Vec<Value>) -> Result<Vec<Policy>> {
+    let mut seen = BTreeSet::new();
+    let policies = list.into_iter().enumerate().map(|(index, body)| {
+        let place = format!("/update_policies/{index}");
+        let policy = update_policy::sent(body, None).map_err(|error| at(&place, error))?;
+        if !seen.insert(policy.group.clone()) {
+            return Err(Error::invalid_at(format!("{place}/group"), "two policies are for this group"));
+        }
+        Ok(policy)
+    });
+    policies.collect()
+}
+
 /// An error about part of what was sent, pointing at its place in the whole.
 fn at(place: &str, error: Error) -> Error {
     match error {
@@ -198,6 +218,10 @@ fn apply(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
         }
         put_group(tx, &wanted, known.as_ref(), edit, &mut done)
             .map_err(|error| at(&format!("/groups/{index}"), error))?;
+    }
+    for (index, policy) in wanted.update_policies.iter().flatten().enumerate() {
+        let place = format!("/update_policies/{index}");
+        put_policy(tx, policy, &place, edit, &mut done)?;
     }
     if wanted.prune {
         prune(tx, wanted, edit, &mut done)?;
@@ -249,8 +273,38 @@ fn put_group(
     Ok(())
 }
 
-/// Removes what was not sent: groups first, then what names before what is named.
+fn put_policy(tx: &Tx<'_>, policy: &Policy, place: &str, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    let before = policies::get(tx, &policy.group)?;
+    let put = update_policy::put_in(tx, policy, edit).map_err(|error| match error {
+        Error::NotFound(_) => {
+            Error::invalid_at(format!("{place}/group"), format!("there is no group {}", policy.group))
+        }
+        error => at(place, error),
+    })?;
+    done.warnings.extend(put.warnings.into_iter().map(|words| json!({"pointer": place, "words": words})));
+    if !put.changed {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let before = before.map_or(Value::Null, |kept| update_policy::plain(&kept.policy));
+    let after = update_policy::plain(policy);
+    done.changes.push(Change { kind: "update policy", name: policy.group.clone(), before, after });
+    Ok(())
+}
+
+/// Removes what was not sent: policies and groups first, then what names before what is named.
 fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    if let Some(sent) = &wanted.update_policies {
+        let sent: BTreeSet<&str> = sent.iter().map(|policy| policy.group.as_str()).collect();
+        for known in policies::list(tx, None, u32::MAX)? {
+            let group = known.policy.group.clone();
+            if !sent.contains(group.as_str()) {
+                update_policy::delete_in(tx, &group, edit)?;
+                let before = update_policy::plain(&known.policy);
+                done.changes.push(Change { kind: "update policy", name: group, before, after: Value::Null });
+            }
+        }
+    }
     if let Some(sent) = &wanted.groups {
         let sent: BTreeSet<&str> = sent.iter().map(|sent| sent.group.name.as_str()).collect();
         for known in groups::list(tx, None, u32::MAX)? {

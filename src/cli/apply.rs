@@ -13,13 +13,14 @@ use crate::id::printable;
 
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The folder that holds `declarations/<identifier>.json` and `groups/<name>.json`.
+    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json` and
+    /// `updates/<group>.json`.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Changes nothing; shows the difference and the enrollments that it would touch.
     #[arg(long)]
     dry_run: bool,
-    /// Deletes groups and declarations that have no file.
+    /// Deletes groups, declarations and update policies that have no file.
     #[arg(long)]
     prune: bool,
     /// Accepts what this version does not know of Apple's schema.
@@ -73,11 +74,12 @@ fn find(folder: &Path) -> Result<Found, Failure> {
         let Some(paths) = files::files(&folder.join(kind))? else { continue };
         let objects: Result<Vec<Json>, Failure> =
             paths.iter().map(|path| files::read(path, member)).collect();
-        found.body.insert(kind.to_owned(), Json::Array(objects?));
-        found.files.push((kind, paths));
+        let list = files::list_of(kind);
+        found.body.insert(list.to_owned(), Json::Array(objects?));
+        found.files.push((list, paths));
     }
     if found.files.is_empty() {
-        let words = "there is neither a folder declarations nor a folder groups in it";
+        let words = "there is no folder declarations, groups or updates in it";
         return Err(Failure::Wrong(format!("{}: {words}", folder.display())));
     }
     Ok(found)

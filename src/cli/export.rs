@@ -1,4 +1,4 @@
-//! `russet export DIR`: groups and declarations as files that `russet apply` reads.
+//! `russet export DIR`: groups, declarations and update policies as files that `russet apply` reads.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(super) struct Export {
     /// The folder, made if it is not there; files of objects that are there no more stay.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Deletes files in its subfolders declarations and groups that no object belongs to.
+    /// Deletes files in its subfolders declarations, groups and updates that no object belongs to.
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
@@ -31,7 +31,7 @@ impl Export {
             fs::create_dir_all(&folder)
                 .map_err(|error| Failure::Wrong(format!("{}: {error}", folder.display())))?;
             let mut written = Vec::new();
-            for object in all[kind].as_array().into_iter().flatten() {
+            for object in all[files::list_of(kind)].as_array().into_iter().flatten() {
                 let path = files::path(&folder, object[member].as_str().unwrap_or_default())?;
                 files::write(&path, object)?;
                 written.push(path);

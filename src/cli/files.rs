@@ -1,6 +1,7 @@
-//! Groups and declarations as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`.
+//! Groups, declarations and update policies as files: `DIR/declarations/<identifier>.json`,
+//! `DIR/groups/<name>.json`, `DIR/updates/<group>.json`.
 //!
-//! **Invariant:** nothing is read or written outside the two folders, whatever an object is called.
+//! **Invariant:** nothing is read or written outside these folders, whatever an object is called.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,8 +13,14 @@ use super::Failure;
 use crate::id::printable;
 
 /// The folders, each with the member of an object that its file is named after.
-pub(super) const FOLDERS: [(&str, &str); 2] = [("declarations", "Identifier"), ("groups", "name")];
+pub(super) const FOLDERS: [(&str, &str); 3] =
+    [("declarations", "Identifier"), ("groups", "name"), ("updates", "group")];
 const ENDING: &str = ".json";
+
+/// What the API calls the objects of a folder.
+pub(super) fn list_of(folder: &'static str) -> &'static str {
+    if folder == "updates" { "update_policies" } else { folder }
+}
 
 fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Wrong(format!("{}: {error}", path.display()))
