@@ -64,12 +64,10 @@ pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> 
         let device = subject::of(conn, &channel.device_id)?.ok_or_else(missing)?;
         let catalogue = kept::catalogue(conn)?;
         let mut shown = Plan::read(conn)?.update_standing(conn, &catalogue, &device)?.shown;
-        let about = |path: &str| {
-            path.starts_with("softwareupdate.") || path.starts_with("device.operating-system.")
-        };
+        let about =
+            |path: &str| path.starts_with("softwareupdate.") || path.starts_with("device.operating-system.");
         let history = changes(conn, &device.id, MOST_CHANGES)?.into_iter().filter(|one| about(&one.path));
-        let history =
-            history.map(|one| json!({"path": one.path, "value": one.value, "at": rfc3339(one.at)}));
+        let history = history.map(|one| json!({"path": one.path, "value": one.value, "at": rfc3339(one.at)}));
         shown["history"] = history.collect();
         Ok(shown)
     });

@@ -88,8 +88,7 @@ pub(super) async fn put(
         let (releases, skipped) = (parsed.releases.len(), parsed.skipped);
         let source = format!("uploaded by {}", caller.actor);
         let changed = kept::keep(tx, parsed, &source, None, notify)?;
-        let detail =
-            json!({"releases": releases, "skipped": skipped, "changed": changed, "notify": notify});
+        let detail = json!({"releases": releases, "skipped": skipped, "changed": changed, "notify": notify});
         audit::record(tx, &caller.actor, "update-catalogue.put", "update-catalogue", &detail)?;
         kept::read(tx).map(Some)
     });

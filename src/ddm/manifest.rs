@@ -108,7 +108,11 @@ impl Plan {
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
         let is_wanted = |item: &Item| item.own.is_none() || update::is_of_policy(&item.identifier);
-        manifest.items.iter().any(is_wanted) || self.groups.iter().any(Ranked::reads_status)
+        // What a policy means for a device may depend on what it has not said yet.
+        let waits = |out: &LeftOut| update::is_of_policy(&out.identifier);
+        manifest.items.iter().any(is_wanted)
+            || manifest.left_out.iter().any(waits)
+            || self.groups.iter().any(Ranked::reads_status)
     }
 
     /// What a channel should have.
@@ -159,7 +163,8 @@ impl Plan {
         subject: &Subject,
     ) -> Result<Standing> {
         let groups = group::holding(conn, &self.groups, subject)?;
-        self.updates.standing(conn, catalogue, subject, &groups)
+        let allowed = subject.target(Capabilities::of(conn, &subject.id)?.types);
+        self.updates.standing(conn, catalogue, subject, &groups, allowed.as_ref())
     }
 }
 

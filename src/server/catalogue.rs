@@ -57,7 +57,10 @@ pub(super) async fn follow(app: Arc<App>) {
         let went = app.read_catalogue().await;
         failures = if matches!(went, Ok(true)) { 0 } else { failures + 1 };
         if let Err(error) = went {
-            tracing::error!(error = error.chain(), "the catalogue of updates could not be kept; it is tried again");
+            tracing::error!(
+                error = error.chain(),
+                "the catalogue of updates could not be kept; it is tried again"
+            );
         }
         sleep(pause(&app.config().updates.catalogue, failures)).await;
     }
@@ -95,7 +98,9 @@ impl App {
         }
         let words = format!("{source}: {}", error.chain());
         if self.store.peek(kept::read)?.error.as_ref() != Some(&words) {
-            tracing::warn!("Apple's catalogue of updates was not read, and what is known of it stays: {words}");
+            tracing::warn!(
+                "Apple's catalogue of updates was not read, and what is known of it stays: {words}"
+            );
             self.store.write("update_catalogue.failed", move |tx| kept::failed(tx, &words)).await?;
         }
         Ok(false)
@@ -190,7 +195,8 @@ async fn get(url: &str, trust: Option<&Path>) -> Result<Vec<u8>> {
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await.map_err(unreadable)?.collect();
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, port)).await.map_err(unreadable)?.collect();
     let mut last = unreadable("the name has no address");
     for address in addresses {
         match timeout(CONNECT_ONE, TcpStream::connect(address)).await {
@@ -226,7 +232,8 @@ fn roots(trust: Option<&Path>) -> Result<RootCertStore> {
     };
     let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| unreadable("[updates] catalogue_trust has a damaged PEM block"))?;
+        let certificate =
+            certificate.map_err(|_| unreadable("[updates] catalogue_trust has a damaged PEM block"))?;
         roots.add(certificate).map_err(|error| {
             unreadable(format!("[updates] catalogue_trust has a certificate that cannot be a root: {error}"))
         })?;

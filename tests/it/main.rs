@@ -19,3 +19,4 @@ mod names;
 mod push;
 mod renewal;
 mod tls;
+mod updates;

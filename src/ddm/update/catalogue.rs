@@ -87,9 +87,12 @@ impl Catalogue {
 
     /// The releases for a device that is known by any of these.
     fn of(&self, device: &[String], supervised: bool) -> impl Iterator<Item = &Release> {
-        let places: Vec<usize> = device.iter().filter_map(|name| self.by_device.get(name)).flatten().copied().collect();
+        let places: Vec<usize> =
+            device.iter().filter_map(|name| self.by_device.get(name)).flatten().copied().collect();
         let places = places.into_iter();
-        places.filter_map(|place| self.releases.get(place)).filter(move |release| release.public || supervised)
+        places
+            .filter_map(|place| self.releases.get(place))
+            .filter(move |release| release.public || supervised)
     }
 
     /// Whether it knows the device at all.
@@ -98,13 +101,25 @@ impl Catalogue {
     }
 
     /// The newest release for a device, or the newest of its own major version.
-    pub(super) fn latest(&self, device: &[String], supervised: bool, major: Option<&str>) -> Option<&Release> {
-        let fits = |release: &&Release| major.is_none_or(|major| major_of(&release.version) == major_of(major));
+    pub(super) fn latest(
+        &self,
+        device: &[String],
+        supervised: bool,
+        major: Option<&str>,
+    ) -> Option<&Release> {
+        let fits =
+            |release: &&Release| major.is_none_or(|major| major_of(&release.version) == major_of(major));
         self.of(device, supervised).filter(fits).max_by(|one, other| one.order(other))
     }
 
     /// Whether there is this version for the device.
-    pub(super) fn offers(&self, device: &[String], supervised: bool, version: &str, build: Option<&str>) -> bool {
+    pub(super) fn offers(
+        &self,
+        device: &[String],
+        supervised: bool,
+        version: &str,
+        build: Option<&str>,
+    ) -> bool {
         self.of(device, supervised).any(|release| is_this(release, version, build))
     }
 
@@ -147,7 +162,9 @@ pub fn parse(document: &[u8]) -> Result<Parsed> {
         )));
     }
     let document: Document = serde_json::from_slice(document).map_err(|error| {
-        Error::invalid(format!("the catalogue is not JSON of the form of Apple's gdmf.apple.com/v2/pmv: {error}"))
+        Error::invalid(format!(
+            "the catalogue is not JSON of the form of Apple's gdmf.apple.com/v2/pmv: {error}"
+        ))
     })?;
     let mut gathered = Gathered::default();
     for (sets, public) in [(document.public, true), (document.supervised, false)] {

@@ -73,13 +73,7 @@ pub fn is_followed(conn: &Connection, digest: &str) -> Result<bool> {
 ///
 /// # Errors
 /// The database's.
-pub fn keep(
-    tx: &Tx<'_>,
-    parsed: Parsed,
-    source: &str,
-    followed: Option<&str>,
-    notify: bool,
-) -> Result<bool> {
+pub fn keep(tx: &Tx<'_>, parsed: Parsed, source: &str, followed: Option<&str>, notify: bool) -> Result<bool> {
     let before = read(tx)?.releases;
     let releases = with_first_days(parsed.releases, &before);
     let changed = releases != before;
@@ -99,7 +93,8 @@ pub fn keep(
 
 fn with_first_days(releases: Vec<Release>, before: &[Release]) -> Vec<Release> {
     let key = |release: &Release| (release.list.clone(), release.version.clone(), release.build.clone());
-    let known: BTreeMap<_, &str> = before.iter().map(|release| (key(release), release.posted.as_str())).collect();
+    let known: BTreeMap<_, &str> =
+        before.iter().map(|release| (key(release), release.posted.as_str())).collect();
     let first = |mut release: Release| {
         if let Some(posted) = known.get(&key(&release)).filter(|posted| **posted < release.posted.as_str()) {
             (*posted).clone_into(&mut release.posted);
@@ -123,6 +118,7 @@ pub fn confirm(tx: &Tx<'_>) -> Result<()> {
 /// # Errors
 /// The database's.
 pub fn failed(tx: &Tx<'_>, words: &str) -> Result<()> {
-    tx.prepare_cached("UPDATE update_catalogue SET error = ?1, error_at = ?2")?.execute(params![words, tx.now()])?;
+    tx.prepare_cached("UPDATE update_catalogue SET error = ?1, error_at = ?2")?
+        .execute(params![words, tx.now()])?;
     Ok(())
 }

@@ -73,7 +73,8 @@ pub(super) fn is_of_policy(identifier: &str) -> bool {
 impl Updates {
     pub(super) fn read(conn: &Connection) -> Result<Self> {
         let policies = policy::list(conn, None, u32::MAX)?.into_iter();
-        let policies: BTreeMap<_, _> = policies.map(|kept| (kept.policy.group.clone(), kept.policy)).collect();
+        let policies: BTreeMap<_, _> =
+            policies.map(|kept| (kept.policy.group.clone(), kept.policy)).collect();
         let catalogue = if policies.is_empty() { Catalogue::default() } else { kept::catalogue(conn)? };
         Ok(Self { policies, catalogue })
     }
@@ -98,7 +99,8 @@ impl Updates {
             let Some(policy) = self.policies.get(&group.name) else { continue };
             let enforcement = self.enforcement(policy, winner.as_ref(), &device, allowed);
             let settings = Self::settings(policy, allowed);
-            let of_group = [(ENFORCEMENT, "enforcement", enforcement), (settings::TYPE, "settings", settings)];
+            let of_group =
+                [(ENFORCEMENT, "enforcement", enforcement), (settings::TYPE, "settings", settings)];
             let mut configurations = Vec::new();
             for (declaration_type, name, made) in of_group {
                 let Some(made) = made else { continue };
@@ -157,7 +159,9 @@ impl Updates {
         let target = match &winner.target {
             Ok(target) => target,
             Err(why) => {
-                return Some(Err(format!("The update policy of the group {group} enforces nothing here: {why}.")));
+                return Some(Err(format!(
+                    "The update policy of the group {group} enforces nothing here: {why}."
+                )));
             }
         };
         Some(for_device(ENFORCEMENT, target.payload(policy.details_url.as_deref()), group, allowed))

@@ -1,8 +1,8 @@
 //! The update policy of a group, as people write it.
 //!
 //! `enforce` is what its devices are updated to, `enforce_on` what in its place holds for one system;
-//! the other members are Apple's settings ([`super::settings`]). The API and `apply` write policies,
-//! [`super::Updates`] makes declarations of them.
+//! the other members are Apple's settings (`settings.rs`). The API and `apply` write policies,
+//! `ddm::update` makes declarations of them.
 //!
 //! **Invariant:** a policy that is kept was checked, and belongs to a group that exists.
 
@@ -170,12 +170,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
         tracing::error!(group = printable(&group), error = error.chain(), "an update policy cannot be used");
         Policy::saying_nothing(&group, said)
     });
-    Ok(Kept {
-        policy,
-        created_at: row.get(2)?,
-        updated_at: row.get(3)?,
-        updated_by: row.get(4)?,
-    })
+    Ok(Kept { policy, created_at: row.get(2)?, updated_at: row.get(3)?, updated_by: row.get(4)? })
 }
 
 /// The policy of this group.

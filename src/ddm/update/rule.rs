@@ -38,7 +38,8 @@ impl Rule {
     /// Reads a rule that stands at this pointer.
     pub(super) fn read(json: &Json, at: &str) -> Result<Self> {
         let Json::Object(members) = json else {
-            let words = "This must be an object: {\"version\", \"at\"} or {\"latest\": true, \"days\", \"at\"}.";
+            let words =
+                "This must be an object: {\"version\", \"at\"} or {\"latest\": true, \"days\", \"at\"}.";
             return Err(Error::invalid_at(at, words));
         };
         let is_latest = match present(members, "latest") {
@@ -46,8 +47,11 @@ impl Rule {
             Some(Json::Bool(latest)) => *latest,
             Some(_) => return Err(wrong(at, "latest", "This must be true or false.")),
         };
-        let known: &[&str] =
-            if is_latest { &["latest", "days", "at", "major"] } else { &["latest", "version", "build", "at"] };
+        let known: &[&str] = if is_latest {
+            &["latest", "days", "at", "major"]
+        } else {
+            &["latest", "version", "build", "at"]
+        };
         if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
             let name = printable(name);
             let words = match (is_latest, name.as_str()) {
@@ -66,10 +70,18 @@ impl Rule {
 
     fn version(members: &Map<String, Json>, at: &str) -> Result<Self> {
         let Some(version) = text(members, "version", at)? else {
-            return Err(wrong(at, "version", "version is missing, as in \"26.1\"; or write \"latest\": true."));
+            return Err(wrong(
+                at,
+                "version",
+                "version is missing, as in \"26.1\"; or write \"latest\": true.",
+            ));
         };
         if !is_version(version) {
-            return Err(wrong(at, "version", "This must be a version of one to three numbers, as in \"26.1\"."));
+            return Err(wrong(
+                at,
+                "version",
+                "This must be a version of one to three numbers, as in \"26.1\".",
+            ));
         }
         let build = text(members, "build", at)?;
         if build.is_some_and(|build| !is_build(build)) {
@@ -174,7 +186,8 @@ pub(super) fn date(text: &str) -> Option<Date> {
 
 fn day_numbers(text: &str) -> Option<(i32, u8, u8)> {
     let bytes = text.as_bytes();
-    let is_digit = |(at, byte): (usize, &u8)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() };
+    let is_digit =
+        |(at, byte): (usize, &u8)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() };
     if bytes.len() != 10 || !bytes.iter().enumerate().all(is_digit) {
         return None;
     }
@@ -209,8 +222,8 @@ mod tests {
 
     use super::*;
 
-    fn refused(rule: Json) -> (String, String, Option<String>) {
-        match Rule::read(&rule, "/enforce") {
+    fn refused(rule: &Json) -> (String, String, Option<String>) {
+        match Rule::read(rule, "/enforce") {
             Err(Error::Invalid { words, pointer, suggestion }) => (pointer.unwrap(), words, suggestion),
             other => panic!("{rule}: {other:?}"),
         }
@@ -218,10 +231,12 @@ mod tests {
 
     #[test]
     fn a_rule_is_a_version_or_the_latest() {
-        let rule = Rule::read(&json!({"version": "26.1", "build": null, "at": "2026-12-01T18:00"}), "").unwrap();
+        let rule =
+            Rule::read(&json!({"version": "26.1", "build": null, "at": "2026-12-01T18:00"}), "").unwrap();
         let at = "2026-12-01T18:00:00".to_owned();
         assert_eq!(rule, Rule::Version { version: "26.1".into(), build: None, at });
-        let rule = Rule::read(&json!({"latest": true, "days": 7, "at": "18:00", "major": false}), "").unwrap();
+        let rule =
+            Rule::read(&json!({"latest": true, "days": 7, "at": "18:00", "major": false}), "").unwrap();
         assert_eq!(rule, Rule::Latest { days: 7, at: "18:00:00".into(), major: false });
         let rule = Rule::read(&json!({"latest": true, "at": "06:30:15"}), "").unwrap();
         assert_eq!(rule, Rule::Latest { days: 0, at: "06:30:15".into(), major: true });
@@ -253,7 +268,7 @@ mod tests {
             (json!({"latest": true, "at": "18:00", "major": 1}), "/major", "true or false"),
             (json!({"latest": true, "at": "18:00", "mayor": false}), "/mayor", "not known"),
         ] {
-            let (pointer, said, _) = refused(rule.clone());
+            let (pointer, said, _) = refused(&rule);
             assert_eq!(pointer, format!("/enforce{place}"), "{rule}");
             assert!(said.contains(words), "{rule}: {said}");
         }
@@ -261,9 +276,11 @@ mod tests {
 
     #[test]
     fn a_time_zone_is_refused_with_the_time_that_was_meant() {
-        for (zone, meant) in [("Z", "18:00:00"), ("+01:00", "18:00:00"), (" UTC", "18:00:00"), ("-08:00", "18:00:00")] {
+        for (zone, meant) in
+            [("Z", "18:00:00"), ("+01:00", "18:00:00"), (" UTC", "18:00:00"), ("-08:00", "18:00:00")]
+        {
             let (pointer, words, suggestion) =
-                refused(json!({"version": "26.1", "at": format!("2026-12-01T18:00:00{zone}")}));
+                refused(&json!({"version": "26.1", "at": format!("2026-12-01T18:00:00{zone}")}));
             assert_eq!(pointer, "/enforce/at");
             assert!(words.contains("local time"), "{words}");
             assert_eq!(suggestion.unwrap(), format!("2026-12-01T{meant}"));

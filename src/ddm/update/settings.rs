@@ -71,7 +71,8 @@ fn translated(key: &Key, value: &Json, at: &str) -> Result<Json> {
         Json::Array(elements) => {
             let Some(item) = key.items.first() else { return Ok(value.clone()) };
             let elements = elements.iter().enumerate();
-            let elements = elements.map(|(index, element)| translated(item, element, &format!("{at}/{index}")));
+            let elements =
+                elements.map(|(index, element)| translated(item, element, &format!("{at}/{index}")));
             Ok(Json::Array(elements.collect::<Result<_>>()?))
         }
         other => Ok(other.clone()),
@@ -94,13 +95,19 @@ fn together(payload: &Map<String, Json>) -> Result<()> {
     let has = |key: &str| beta.get(key).is_some();
     let wrong = |place: &str, words: &str| Err(Error::invalid_at(format!("/beta/{place}"), words));
     if has("RequireProgram") && enrollment != "AlwaysOn" {
-        return wrong("require_program", "A program is required only with \"program_enrollment\": \"AlwaysOn\".");
+        return wrong(
+            "require_program",
+            "A program is required only with \"program_enrollment\": \"AlwaysOn\".",
+        );
     }
     if has("RequireProgram") && has("OfferPrograms") {
         return wrong("offer_programs", "Programs are offered or one is required; leave one of them out.");
     }
     if has("OfferPrograms") && enrollment == "AlwaysOff" {
-        return wrong("offer_programs", "With \"program_enrollment\": \"AlwaysOff\" no program can be offered.");
+        return wrong(
+            "offer_programs",
+            "With \"program_enrollment\": \"AlwaysOff\" no program can be offered.",
+        );
     }
     Ok(())
 }
@@ -189,12 +196,24 @@ mod tests {
     fn mistakes_have_their_place_and_our_names() {
         for (members, place, words) in [
             (json!({"notifications": "yes"}), "/notifications", "true or false"),
-            (json!({"deferrals": {"combined_period_in_days": 91}}), "/deferrals/combined_period_in_days", "1 to 90"),
-            (json!({"deferrals": {"combined_period_in_days": 0}}), "/deferrals/combined_period_in_days", "1 to 90"),
+            (
+                json!({"deferrals": {"combined_period_in_days": 91}}),
+                "/deferrals/combined_period_in_days",
+                "1 to 90",
+            ),
+            (
+                json!({"deferrals": {"combined_period_in_days": 0}}),
+                "/deferrals/combined_period_in_days",
+                "1 to 90",
+            ),
             (json!({"deferrals": {"days": 3}}), "/deferrals/days", "combined_period_in_days"),
             (json!({"deferrals": 7}), "/deferrals", "an object"),
             (json!({"recommended_cadence": "newest"}), "/recommended_cadence", "Newest"),
-            (json!({"beta": {"require_program": {"description": "x", "token": "t"}}}), "/beta/require_program", "AlwaysOn"),
+            (
+                json!({"beta": {"require_program": {"description": "x", "token": "t"}}}),
+                "/beta/require_program",
+                "AlwaysOn",
+            ),
             (
                 json!({"beta": {"program_enrollment": "AlwaysOff", "offer_programs": []}}),
                 "/beta/offer_programs",
@@ -206,7 +225,9 @@ mod tests {
                 "token is missing",
             ),
         ] {
-            let Err(Error::Invalid { words: said, pointer, .. }) = read(members.clone()) else { panic!("{members}") };
+            let Err(Error::Invalid { words: said, pointer, .. }) = read(members.clone()) else {
+                panic!("{members}")
+            };
             assert_eq!(pointer.as_deref(), Some(place), "{members}");
             assert!(said.contains(words), "{members}: {said}");
         }

@@ -8,16 +8,17 @@
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
-use super::Updates;
 use super::catalogue::{Catalogue, compare_builds};
 use super::target::{Device, Target};
+use super::{ENFORCEMENT, Updates};
 use crate::clock::{Seconds, rfc3339};
 use crate::ddm::group::Ranked;
 use crate::ddm::status::item::values;
 use crate::ddm::subject::Subject;
 use crate::error::Result;
 use crate::id::printable;
-use crate::schema::platform::compare_versions;
+use crate::schema::declarations::{Target as Allowed, left_out};
+use crate::schema::platform::{Platform, compare_versions};
 
 /// Where a device stands, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +137,20 @@ impl Updates {
         catalogue: &Catalogue,
         subject: &Subject,
         groups: &[&Ranked],
+        allowed: Option<&Allowed>,
     ) -> Result<Standing> {
         let device = Device::of(conn, subject)?;
         let said = Said::of(conn, &subject.device_id)?;
         let enforced = self.enforced(&device, groups);
         let target = enforced.as_ref().and_then(|enforced| enforced.target.as_ref().ok());
-        let why = enforced.as_ref().and_then(|enforced| enforced.target.as_ref().err());
+        let why = enforced.as_ref().and_then(|enforced| match &enforced.target {
+            Ok(target) => {
+                let why = left_out(ENFORCEMENT, &target.payload(None), allowed?)?;
+                Some(format!("{ENFORCEMENT} {why}"))
+            }
+            Err(why) => Some(why.clone()),
+        });
+        let target = target.filter(|_| why.is_none());
         let latest = catalogue.latest(&device.names, device.supervised, None);
         let build = subject.keys.get("build_version").and_then(Json::as_str);
         let version = device.version.as_deref();
@@ -159,12 +168,12 @@ impl Updates {
             "name": known("name"),
             "serial_number": known("serial_number"),
             "product_name": known("product_name"),
-            "platform": device.platform.map(|platform| platform.name()),
+            "platform": device.platform.map(Platform::name),
             "state": state.word(),
             "current": {"version": version, "build": build},
             "group": enforced.as_ref().map(|enforced| enforced.policy.group.as_str()),
             "target": target.map(shown),
-            "no_target": why.map(|why| format!("Nothing is enforced: {why}.")),
+            "no_target": why.as_ref().map(|why| format!("Nothing is enforced: {why}.")),
             "latest": latest.map(|latest| {
                 json!({"version": latest.version, "build": latest.build, "posted": latest.posted})
             }),
@@ -246,9 +255,16 @@ mod tests {
             assert_eq!(on_its_way(&said(state, &failed, &waits)), word, "{state}");
         }
         let failure = failure(&json!({"count": 3, "reason": "No space.\u{1b}[2J"})).unwrap();
-        assert!(failure["words"].as_str().unwrap().starts_with("The update failed 3 times; the device says: No space."));
+        assert!(
+            failure["words"]
+                .as_str()
+                .unwrap()
+                .starts_with("The update failed 3 times; the device says: No space.")
+        );
         assert!(!failure["reason"].as_str().unwrap().contains('\u{1b}'));
-        let odd = pending(&json!({"os-version": "26.5", "softwareupdate.target-local-date-time": "2026-06-30T04:30:00"}));
+        let odd = pending(
+            &json!({"os-version": "26.5", "softwareupdate.target-local-date-time": "2026-06-30T04:30:00"}),
+        );
         assert_eq!(odd.unwrap()["at"], "2026-06-30T04:30:00");
     }
 }

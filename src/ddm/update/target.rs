@@ -107,7 +107,9 @@ pub(super) fn target(rule: &Rule, catalogue: &Catalogue, device: &Device) -> Res
                 return Err(no_latest(device, catalogue, major));
             };
             let day = date(&latest.posted).and_then(|day| day.checked_add(Duration::days((*days).into())));
-            let Some(day) = day else { return Err("Apple's catalogue does not say when it was released".to_owned()) };
+            let Some(day) = day else {
+                return Err("Apple's catalogue does not say when it was released".to_owned());
+            };
             let (year, month, day) = day.to_calendar_date();
             Ok(Target {
                 version: latest.version.clone(),

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use super::catalogue::{LARGEST, Parsed, compare_builds, parse};
+use super::standing::State;
 use super::{kept, policy};
 use crate::ddm::group::{self, Group};
 use crate::ddm::manifest::{self, Manifest, Plan};
@@ -132,8 +133,16 @@ async fn a_version_is_enforced_with_its_deadline_in_an_activation() {
         let watch = manifest::of(tx, &device("Watch7,8", "26.1"))?;
         assert!(enforced(&watch).is_none());
         assert!(words(&watch)[0].contains("cannot be used on watchOS"), "{:?}", words(&watch));
-        let old = manifest::of(tx, &device("iPhone17,3", "16.7"))?;
-        assert!(words(&old)[0].contains("needs iOS 17.0 or later"), "{:?}", words(&old));
+        let old = device("iPhone17,3", "16.7");
+        let left_out = manifest::of(tx, &old)?;
+        assert!(words(&left_out)[0].contains("needs iOS 17.0 or later"), "{:?}", words(&left_out));
+        let standing = Plan::read(tx)?.update_standing(tx, &kept::catalogue(tx)?, &old)?;
+        assert_eq!(standing.state, State::NoTarget);
+        assert!(
+            standing.shown["no_target"].as_str().unwrap().contains("needs iOS 17.0"),
+            "{}",
+            standing.shown
+        );
         policy::delete(tx, "default", EDIT)?;
         assert!(enforced(&manifest::of(tx, &device("iPhone17,3", "26.1"))?).is_none());
         assert!(matches!(policy::delete(tx, "default", EDIT), Err(Error::NotFound(_))));
@@ -212,7 +221,9 @@ async fn a_version_that_apple_offers_to_others_only_is_left_out() {
         put(tx, "default", &json!({"enforce": {"version": "26.2", "at": "2026-12-01T18:00"}}))?;
         let manifest = manifest::of(tx, &device("iPhone11,2", "18.7"))?;
         assert!(enforced(&manifest).is_none());
-        assert!(words(&manifest)[0].contains("does not offer 26.2 for iPhone11,2; the newest for it is 18.7.3"));
+        assert!(
+            words(&manifest)[0].contains("does not offer 26.2 for iPhone11,2; the newest for it is 18.7.3")
+        );
         // One that nobody has yet may come: the device waits for it. So does a model that is not known.
         assert!(enforced(&manifest::of(tx, &device("iPhone99,1", "26.1"))?).is_some());
         put(tx, "default", &json!({"enforce": {"version": "28.0", "at": "2026-12-01T18:00"}}))?;
@@ -246,11 +257,18 @@ async fn the_group_of_the_lowest_order_wins_and_settings_of_all_arrive() {
         assert!(settings.contains(&json!({"Notifications": false})));
         assert!(settings.contains(&json!({"Deferrals": {"CombinedPeriodInDays": 30}})));
         assert_eq!(words(&phone).len(), 1);
-        assert!(words(&phone)[0].contains("group third enforces is left out") && words(&phone)[0].contains("group second"));
+        assert!(
+            words(&phone)[0].contains("group third enforces is left out")
+                && words(&phone)[0].contains("group second")
+        );
         let mac = manifest::of(tx, &device("Mac16,12", "26.1"))?;
         assert_eq!(enforced(&mac).unwrap()["TargetOSVersion"], "15.7.2");
         assert_eq!(payloads(&mac, "softwareupdate.settings"), [json!({"Notifications": false})]);
-        assert!(words(&mac).iter().any(|words| words.contains("nothing that this device knows")), "{:?}", words(&mac));
+        assert!(
+            words(&mac).iter().any(|words| words.contains("nothing that this device knows")),
+            "{:?}",
+            words(&mac)
+        );
         // A group that goes takes its policy with it.
         group::delete(tx, "second", EDIT)?;
         assert!(policy::get(tx, "second")?.is_none());
@@ -302,7 +320,8 @@ fn policies_are_checked_with_the_place_of_what_is_wrong() {
 #[tokio::test]
 async fn a_deadline_that_has_passed_is_said() {
     with(|tx| {
-        let warnings = put(tx, "default", &json!({"enforce": {"version": "26.1", "at": "2020-01-01T00:00"}}))?.warnings;
+        let warnings =
+            put(tx, "default", &json!({"enforce": {"version": "26.1", "at": "2020-01-01T00:00"}}))?.warnings;
         assert!(warnings[0].contains("has passed"), "{warnings:?}");
         Ok(())
     })
@@ -384,14 +403,20 @@ fn hostile_documents_are_refused_in_words() {
         assert!(error.to_string().contains(words), "{}: {error}", &document[..document.len().min(60)]);
     }
     let long = "x".repeat(65);
-    let odd = parse(releases(1).replace("[]", &format!("[\"{long}\", \"a b\", \"\", \"J1AP\"]")).as_bytes()).unwrap();
+    let odd = parse(releases(1).replace("[]", &format!("[\"{long}\", \"a b\", \"\", \"J1AP\"]")).as_bytes())
+        .unwrap();
     assert_eq!(odd.releases[0].devices, ["J1AP"]);
 }
 
 #[test]
 fn builds_compare_by_number() {
-    for (older, newer) in [("23B85", "23C5"), ("23B85", "23B112"), ("9A1", "23A1"), ("23B85", "23B85a"), ("", "1A1")] {
-        assert!(compare_builds(older, newer).is_lt() && compare_builds(newer, older).is_gt(), "{older} {newer}");
+    for (older, newer) in
+        [("23B85", "23C5"), ("23B85", "23B112"), ("9A1", "23A1"), ("23B85", "23B85a"), ("", "1A1")]
+    {
+        assert!(
+            compare_builds(older, newer).is_lt() && compare_builds(newer, older).is_gt(),
+            "{older} {newer}"
+        );
     }
 }
 
