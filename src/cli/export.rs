@@ -1,4 +1,4 @@
-//! `russet export DIR`: groups, declarations, profiles and assets as files that `russet apply` reads.
+//! `russet export DIR`: what is declared as files that `russet apply` reads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Export {
             fs::create_dir_all(&folder)
                 .map_err(|error| Failure::Wrong(format!("{}: {error}", folder.display())))?;
             let mut written = Vec::new();
-            for object in all[kind].as_array().into_iter().flatten() {
+            for object in all[files::list_of(kind)].as_array().into_iter().flatten() {
                 let path = files::path(&folder, object[member].as_str().unwrap_or_default(), files::ENDING)?;
                 files::write(&path, object)?;
                 written.push(path);

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
+use super::update::policy;
 use super::{Edit, declaration, generation};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
@@ -264,11 +265,12 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
         return Err(Error::conflict("the group default holds every device and stays; empty it instead"));
     }
     empty(tx, name)?;
+    policy::forget(tx, name)?;
     tx.prepare_cached("DELETE FROM groups WHERE name = ?1")?.execute([name])?;
     generation::advance(tx, edit.notify)
 }
 
-fn existing(conn: &Connection, name: &str) -> Result<()> {
+pub(super) fn existing(conn: &Connection, name: &str) -> Result<()> {
     if conn.prepare_cached("SELECT 1 FROM groups WHERE name = ?1")?.exists([name])? {
         return Ok(());
     }

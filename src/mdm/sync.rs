@@ -102,7 +102,7 @@ pub(super) fn learn_status(tx: &Tx<'_>, enrollment_id: &str, device_id: &str, ta
     if !taken.changed.is_empty() && Plan::current(tx)?.any_rule_reads(&taken.changed) {
         return refresh_device(tx, device_id);
     }
-    if taken.changed.contains("management.client-capabilities") {
+    if taken.changed.contains("management.client-capabilities") || ddm::update::reads(&taken.changed) {
         return refresh(tx, enrollment_id);
     }
     Ok(())

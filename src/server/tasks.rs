@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
+use super::catalogue;
 use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
 use crate::clock::DAY;
@@ -27,6 +28,7 @@ const AT_ONCE: u32 = 500;
 
 pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     tasks.spawn(wake::run(app.mdm.clone()));
+    tasks.spawn(catalogue::follow(app.clone()));
     every(tasks, app, "contacts", Duration::from_secs(60), |app| async move {
         app.mdm.contacts.flush(&app.store).await
     });

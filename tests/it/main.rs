@@ -20,3 +20,4 @@ mod names;
 mod push;
 mod renewal;
 mod tls;
+mod updates;

@@ -10,6 +10,7 @@ mod manners;
 mod nanomdm;
 mod pages;
 mod tokens;
+mod updates;
 
 use std::net::SocketAddr;
 
