@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::subject::Subject;
-use super::{declaration, generation};
+use super::{declaration, generation, plans};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -72,11 +72,11 @@ struct Planned {
 /// # Errors
 /// The database's.
 pub fn of(conn: &Connection, subject: &Subject) -> Result<Manifest> {
-    Plan::read(conn)?.manifest(conn, subject)
+    plans::present(conn)?.manifest(conn, subject)
 }
 
 impl Plan {
-    /// Reads what was written.
+    /// Reads what was written; [`plans::present`] does only after an edit.
     ///
     /// # Errors
     /// The database's.
@@ -103,6 +103,11 @@ impl Plan {
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
         manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
+    }
+
+    /// Whether a rule of any group reads one of these status items.
+    pub fn any_rule_reads(&self, paths: &BTreeSet<String>) -> bool {
+        self.groups.iter().any(|group| group.reads(paths))
     }
 
     /// What a channel should have.

@@ -7,9 +7,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeSet;
 
 use super::manifest::Manifest;
-use crate::clock::{DAY, HOUR};
+use crate::clock::{DAY, HOUR, Seconds};
 use crate::error::Result;
 use crate::schema::declarations::Kind;
 use crate::storage::Tx;
@@ -90,22 +91,78 @@ pub(super) fn declaration(
         .optional()?)
 }
 
-/// Removes sets that no channel has any more, and contents that no set names; a background task's. What
-/// was used within a day stays: somebody may be about to use it again.
-pub fn thin(tx: &Tx<'_>) -> Result<()> {
-    let before = tx.now() - DAY;
+/// Sets that no channel has any more, at most `limit`. What was used within a day stays: somebody may be
+/// about to use it again.
+///
+/// # Errors
+/// The database's.
+pub fn outlived(conn: &Connection, now: Seconds, limit: u32) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT token FROM snapshots WHERE used_at < ?1
+           AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.token = snapshots.token)
+           AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.told_token = snapshots.token)
+         LIMIT ?2",
+    )?;
+    Ok(statement.query_map(params![now - DAY, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Contents that no set names and no declaration has, all of them: for a reader, since it goes through
+/// every set.
+///
+/// # Errors
+/// The database's.
+pub fn outlived_versions(conn: &Connection, now: Seconds) -> Result<Vec<String>> {
+    let mut old = conn.prepare_cached(
+        "SELECT server_token FROM versions WHERE used_at < ?1
+           AND server_token NOT IN (SELECT server_token FROM declarations)",
+    )?;
+    let rows = old.query_map([now - DAY], |row| row.get(0))?;
+    let mut outlived = rows.collect::<Result<BTreeSet<String>, _>>()?;
+    let mut sets = conn.prepare_cached("SELECT items FROM snapshots")?;
+    let mut sets = sets.query([])?;
+    while let Some(set) = sets.next()? {
+        if outlived.is_empty() {
+            break;
+        }
+        for token in named(&set.get::<_, String>(0)?) {
+            outlived.remove(&token);
+        }
+    }
+    Ok(outlived.into_iter().collect())
+}
+
+/// The ServerTokens that a set names.
+fn named(items: &str) -> Vec<String> {
+    let items: Json = serde_json::from_str(items).unwrap_or_default();
+    let lists = items["Declarations"].as_object().into_iter().flat_map(Map::values);
+    let tokens = lists.filter_map(Json::as_array).flatten().filter_map(|item| item["ServerToken"].as_str());
+    tokens.map(str::to_owned).collect()
+}
+
+/// Removes sets that a reader found outlived, those that still are.
+///
+/// # Errors
+/// The database's.
+pub fn remove(tx: &Tx<'_>, tokens: &[String]) -> Result<()> {
     tx.prepare_cached(
-        "DELETE FROM snapshots WHERE used_at < ?1
+        "DELETE FROM snapshots WHERE token IN (SELECT value FROM json_each(?1)) AND used_at < ?2
            AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.token = snapshots.token)
            AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.told_token = snapshots.token)",
     )?
-    .execute([before])?;
+    .execute(params![json!(tokens).to_string(), tx.now() - DAY])?;
+    Ok(())
+}
+
+/// Removes contents that a reader found outlived. A set that names one again since then was made of the
+/// declarations that there are, or has put it back itself, which shows in `used_at`.
+///
+/// # Errors
+/// The database's.
+pub fn remove_versions(tx: &Tx<'_>, server_tokens: &[String]) -> Result<()> {
     tx.prepare_cached(
-        "DELETE FROM versions WHERE used_at < ?1
-           AND server_token NOT IN (SELECT server_token FROM declarations)
-           AND server_token NOT IN (SELECT item.value FROM snapshots, json_tree(snapshots.items) AS item
-                                    WHERE item.key = 'ServerToken')",
+        "DELETE FROM versions WHERE server_token IN (SELECT value FROM json_each(?1)) AND used_at < ?2
+           AND server_token NOT IN (SELECT server_token FROM declarations)",
     )?
-    .execute([before])?;
+    .execute(params![json!(server_tokens).to_string(), tx.now() - DAY])?;
     Ok(())
 }

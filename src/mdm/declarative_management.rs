@@ -30,12 +30,16 @@ pub(super) async fn handle(
             .map_err(Error::from)?
             .ok_or_else(|| Refusal::bad("a status report has no Data"))?
             .to_vec();
-        ddm::status::check(&report)?;
         mdm.limit(caller)?;
+        let now = mdm.store.clock().now();
+        if mdm.store.peek(|conn| ddm::status::is_repeated(conn, &ids.enrollment_id, &report, now))? {
+            return Ok(Reply::Empty);
+        }
+        let report = ddm::status::Report::read(report)?;
         mdm.store
             .write("status_report", move |tx| {
                 super::still_speaks(tx, &fingerprint)?;
-                let taken = ddm::status::take(tx, &ids.enrollment_id, &report)?;
+                let taken = ddm::status::keep(tx, &ids.enrollment_id, &report)?;
                 sync::learn_status(tx, &ids.enrollment_id, &ids.device_id, &taken)
             })
             .await?;

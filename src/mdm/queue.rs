@@ -23,6 +23,10 @@ const NOT_NOW_PAUSE: Seconds = 10 * MINUTE;
 /// A command handed out so often without any answer goes behind the others.
 const STUCK: u32 = 3;
 
+/// The longest answer to a command of the server's own that is kept: how often there is one may be the
+/// device's doing.
+const LONGEST_TO_SYNC: usize = 4 * 1024;
+
 const REQUEST_SEALED: u8 = 1;
 const ANSWER_SEALED: u8 = 2;
 
@@ -262,6 +266,7 @@ pub fn report(
     let secret = crate::schema::secrets::has_secrets(&request_type, report.answer);
     let (status, chain) = report.outcome(&request_type);
     let answer = secret.then(|| seal.seal(&name, report.body));
+    let keeps = |length: usize| purpose != Purpose::Sync.word() || length <= LONGEST_TO_SYNC;
     tx.prepare_cached(
         "UPDATE commands SET status = ?2, answer = ?3, sealed = ?4, error_chain = ?5, answered_at = ?6, deferred = 0
          WHERE id = ?1",
@@ -269,9 +274,9 @@ pub fn report(
     .execute(params![
         id,
         status.word(),
-        answer.as_deref().unwrap_or(report.body),
+        Some(answer.as_deref().unwrap_or(report.body)).filter(|answer| keeps(answer.len())),
         sealed | if secret { ANSWER_SEALED } else { 0 },
-        chain.map(|chain| chain.to_string()),
+        chain.map(|chain| chain.to_string()).filter(|chain| keeps(chain.len())),
         tx.now(),
     ])?;
     Ok(Some(Answered { request_type, purpose_is_renewal: purpose == "renewal" }))
