@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::change::Change;
 use crate::scenario::{Compared, Scenario};
 use crate::{Failed, Result};
 
@@ -28,6 +29,8 @@ pub(crate) struct Figure {
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) enrollments: usize,
+    /// Whether anything was declared.
+    pub(crate) declared: bool,
     pub(crate) started: u64,
     pub(crate) loaded: u64,
     pub(crate) enrolled: u64,
@@ -40,6 +43,7 @@ pub(crate) struct Memory {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) figures: Vec<Figure>,
+    pub(crate) changes: Vec<Change>,
     pub(crate) memory: Vec<Memory>,
 }
 
@@ -91,15 +95,35 @@ impl Report {
                 figure.measured.ratio_proven(),
             );
         }
+        if !self.changes.is_empty() {
+            text.push_str(
+                "\n| one declaration of all is changed, enrollments | answered after ms | every token right after s \
+                 | every push answered after s | pushes | CPU ms | written |\n|--:|--:|--:|--:|--:|--:|--:|\n",
+            );
+        }
+        for change in &self.changes {
+            let _ = writeln!(
+                text,
+                "| {} | {} | **{:.2}** | {:.2} | {} | {} | {} |",
+                change.enrollments,
+                change.answered.as_millis(),
+                change.right.as_secs_f64(),
+                change.pushed.as_secs_f64(),
+                change.pushes,
+                change.cpu.as_millis(),
+                mebibytes(change.written / 1024),
+            );
+        }
         text.push_str(
-            "\n| enrollments | resident at start | after Idle and commands | enrolled meanwhile | resident then \
-             | highest | database at start | at the end |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+            "\n| enrollments | declared | resident at start | under load | enrolled meanwhile | resident then \
+             | highest | database at start | at the end |\n|--:|---|--:|--:|--:|--:|--:|--:|--:|\n",
         );
         for memory in &self.memory {
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 memory.enrollments,
+                if memory.declared { "200 in 20 groups" } else { "nothing" },
                 mebibytes(memory.started),
                 mebibytes(memory.loaded),
                 memory.newcomers,

@@ -6,8 +6,9 @@
 //! **Invariant:** what a channel's row names is here.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest::Manifest;
 use crate::clock::{DAY, HOUR, Seconds};
@@ -67,13 +68,20 @@ pub(super) fn items(conn: &Connection, token: &str) -> Result<Option<String>> {
         .optional()?)
 }
 
-/// Its declarations of one kind: identifier and ServerToken.
-pub(super) fn tokens(conn: &Connection, token: &str, kind: Kind) -> Result<Vec<(String, String)>> {
-    let Some(items) = items(conn, token)? else { return Ok(Vec::new()) };
-    let mut items: Json = serde_json::from_str(&items).unwrap_or_default();
-    let Json::Array(list) = items["Declarations"][kind.manifest()].take() else { return Ok(Vec::new()) };
-    let text = |item: &Json, key: &str| item[key].as_str().unwrap_or_default().to_owned();
-    Ok(list.iter().map(|item| (text(item, "Identifier"), text(item, "ServerToken"))).collect())
+/// A set as it is kept, read where it lies: of two hundred declarations one is asked for.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow, rename = "Declarations")]
+    declarations: BTreeMap<&'a str, Vec<Named<'a>>>,
+}
+
+/// Identifiers and tokens have no character that JSON escapes.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(rename = "Identifier")]
+    identifier: &'a str,
+    #[serde(rename = "ServerToken")]
+    server_token: &'a str,
 }
 
 /// The answer to `declaration/…` from this set.
@@ -83,11 +91,15 @@ pub(super) fn declaration(
     kind: Kind,
     identifier: &str,
 ) -> Result<Option<String>> {
-    let mut tokens = tokens(conn, token, kind)?.into_iter();
-    let Some((_, server_token)) = tokens.find(|(name, _)| name == identifier) else { return Ok(None) };
+    let Some(items) = items(conn, token)? else { return Ok(None) };
+    let set: Option<Kept<'_>> = serde_json::from_str(&items).ok();
+    let list = set.as_ref().and_then(|set| set.declarations.get(kind.manifest()));
+    let Some(named) = list.into_iter().flatten().find(|named| named.identifier == identifier) else {
+        return Ok(None);
+    };
     Ok(conn
         .prepare_cached("SELECT body FROM versions WHERE server_token = ?1")?
-        .query_row([server_token], |row| row.get(0))
+        .query_row([named.server_token], |row| row.get(0))
         .optional()?)
 }
 
@@ -124,19 +136,13 @@ pub fn outlived_versions(conn: &Connection, now: Seconds) -> Result<Vec<String>>
         if outlived.is_empty() {
             break;
         }
-        for token in named(&set.get::<_, String>(0)?) {
-            outlived.remove(&token);
+        let items: String = set.get(0)?;
+        let set: Option<Kept<'_>> = serde_json::from_str(&items).ok();
+        for named in set.iter().flat_map(|set| set.declarations.values()).flatten() {
+            outlived.remove(named.server_token);
         }
     }
     Ok(outlived.into_iter().collect())
-}
-
-/// The ServerTokens that a set names.
-fn named(items: &str) -> Vec<String> {
-    let items: Json = serde_json::from_str(items).unwrap_or_default();
-    let lists = items["Declarations"].as_object().into_iter().flat_map(Map::values);
-    let tokens = lists.filter_map(Json::as_array).flatten().filter_map(|item| item["ServerToken"].as_str());
-    tokens.map(str::to_owned).collect()
 }
 
 /// Removes sets that a reader found outlived, those that still are.

@@ -322,7 +322,17 @@ pub fn answer(
     endpoint: &Endpoint,
     now: Seconds,
 ) -> Result<Option<Answer>> {
-    let Some(sync) = find(conn, enrollment_id)? else { return Ok(None) };
+    match find(conn, enrollment_id)? {
+        Some(sync) => answer_by(conn, &sync, endpoint, now),
+        None => Ok(None),
+    }
+}
+
+/// As [`answer`], for a channel that was looked up already.
+///
+/// # Errors
+/// The database's.
+pub fn answer_by(conn: &Connection, sync: &Sync, endpoint: &Endpoint, now: Seconds) -> Result<Option<Answer>> {
     let (body, tells) = match endpoint {
         Endpoint::Tokens => (Some(tokens_of(&sync.token, now)), None),
         Endpoint::Items => {
