@@ -45,10 +45,8 @@ pub(crate) async fn measure(prepared: &Prepared, server: &Process, address: &Add
     let before = prepared.pushes();
     let (cpu, written) = (server.cpu()?, server.written()?);
     let mut connection = address.connect().await?;
-    let head = format!(
-        "PUT /api/v1/declarations/{EVERYBODYS} HTTP/1.1\r\nAuthorization: Bearer {}",
-        prepared.token
-    );
+    let head =
+        format!("PUT /api/v1/declarations/{EVERYBODYS} HTTP/1.1\r\nAuthorization: Bearer {}", prepared.token);
     let text = body(EVERYBODYS, &russet::id::uuid()).to_string();
     let request = Request::new(&head, "application/json", text.as_bytes(), Expected::Something);
 
@@ -70,7 +68,8 @@ pub(crate) async fn measure(prepared: &Prepared, server: &Process, address: &Add
     let pushes = prepared.pushes() - before;
     let once = count("SELECT COUNT(*) FROM wakes WHERE attempts = 1")?;
     if (pushes, once) != (enrollments, enrollments) {
-        let words = format!("{pushes} pushes went out to {enrollments} devices, of which {once} got exactly one");
+        let words =
+            format!("{pushes} pushes went out to {enrollments} devices, of which {once} got exactly one");
         return Err(Failed(words).into());
     }
     Ok(Change {

@@ -68,7 +68,8 @@ pub(crate) fn join(tx: &Tx<'_>, device: &str, at: usize) -> Result<()> {
 pub(crate) fn report(udid: &str, turn: usize) -> Vec<u8> {
     let states: Vec<Value> = (0..20)
         .map(|number| {
-            let token = russet::id::hex(&russet::id::sha256(identifier(number / EACH, number % EACH).as_bytes()));
+            let token =
+                russet::id::hex(&russet::id::sha256(identifier(number / EACH, number % EACH).as_bytes()));
             json!({
                 "identifier": identifier(number / EACH, number % EACH),
                 "server-token": token, "active": true, "valid": "valid",

@@ -12,8 +12,8 @@ use russet::clock::Clock;
 use russet::storage::Store;
 
 use crate::client::Address;
-use crate::drive::{Commits, Load, Measured, Operations};
 use crate::declared::EVERYBODYS;
+use crate::drive::{Commits, Load, Measured, Operations};
 use crate::prepare::Prepared;
 use crate::process::Process;
 use crate::requests::Device;
@@ -122,7 +122,9 @@ impl Scenario {
     pub(crate) fn most(self, connections: usize) -> usize {
         match (self, connections) {
             // They are repeated for ever.
-            (Self::Idle | Self::Tokens | Self::Items | Self::Declaration | Self::Status | Self::Again, _) => 0,
+            (Self::Idle | Self::Tokens | Self::Items | Self::Declaration | Self::Status | Self::Again, _) => {
+                0
+            }
             (Self::Cycle, ..4) => 300,
             (Self::Cycle, ..32) => 2000,
             (Self::Cycle, _) => 4000,

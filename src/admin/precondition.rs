@@ -32,7 +32,9 @@ impl IfMatch {
     pub(super) fn holds(&self, present: Option<&str>) -> bool {
         let Some(wanted) = &self.0 else { return true };
         let Some(present) = present else { return false };
-        tags(wanted).is_some_and(|tags| tags.iter().any(|tag| matches!(tag, Tag::Any) || *tag == Tag::Strong(present)))
+        tags(wanted).is_some_and(|tags| {
+            tags.iter().any(|tag| matches!(tag, Tag::Any) || *tag == Tag::Strong(present))
+        })
     }
 }
 
@@ -99,11 +101,24 @@ mod tests {
     #[test]
     fn a_condition_is_read_as_rfc_9110_says() {
         let holds = |text: &str, present| IfMatch(Some(text.to_owned())).holds(present);
-        for yes in ["*", " * ", "\"a\"", "\"x\", \"a\"", "\"x\",,\"a\" ,", "\"x,y\", \"a\"", "W/\"x\",\"a\""] {
+        for yes in ["*", " * ", "\"a\"", "\"x\", \"a\"", "\"x\",,\"a\" ,", "\"x,y\", \"a\"", "W/\"x\",\"a\""]
+        {
             assert!(holds(yes, Some("a")), "{yes}");
             assert!(!holds(yes, None), "{yes}: what is not there matches nothing");
         }
-        for no in ["", "\"x\"", "W/\"a\"", "w/\"a\"", "a", "\"a", "a\"", "\"x\"\"a\"", "\"x,\"a\",y\"", "\"a\" x", "\"A\""] {
+        for no in [
+            "",
+            "\"x\"",
+            "W/\"a\"",
+            "w/\"a\"",
+            "a",
+            "\"a",
+            "a\"",
+            "\"x\"\"a\"",
+            "\"x,\"a\",y\"",
+            "\"a\" x",
+            "\"A\"",
+        ] {
             assert!(!holds(no, Some("a")), "{no}");
         }
         assert!(IfMatch(None).holds(None));

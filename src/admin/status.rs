@@ -74,29 +74,25 @@ pub(super) async fn status(
     let prefix = parameters.text("prefix").unwrap_or_default().to_owned();
     let found = admin.mdm.store.read(move |conn| {
         existing(conn, &id)?;
-        let items = values(conn, &id, &prefix)?.into_iter().map(
-            |item| {
-                json!({
-                    "path": item.path,
-                    "value": item.value,
-                    "words": item.value.is_none().then(|| too_large(None, LARGEST)),
-                    "reported_at": rfc3339(item.reported_at),
-                })
-            },
-        );
+        let items = values(conn, &id, &prefix)?.into_iter().map(|item| {
+            json!({
+                "path": item.path,
+                "value": item.value,
+                "words": item.value.is_none().then(|| too_large(None, LARGEST)),
+                "reported_at": rfc3339(item.reported_at),
+            })
+        });
         let errors = errors(conn, &id)?
             .into_iter()
             .map(|error| json!({"item": error.item, "reasons": error.reasons, "at": rfc3339(error.at)}));
-        let changes = changes(conn, &id, MOST_CHANGES)?
-            .into_iter()
-            .map(|change| {
-                let words = match (&change.value, change.size) {
-                    (Some(_), _) => None,
-                    (None, Some(size)) => Some(too_large(Some(size), change::LARGEST)),
-                    (None, None) => Some("It is no longer reported.".to_owned()),
-                };
-                json!({"path": change.path, "value": change.value, "words": words, "at": rfc3339(change.at)})
-            });
+        let changes = changes(conn, &id, MOST_CHANGES)?.into_iter().map(|change| {
+            let words = match (&change.value, change.size) {
+                (Some(_), _) => None,
+                (None, Some(size)) => Some(too_large(Some(size), change::LARGEST)),
+                (None, None) => Some("It is no longer reported.".to_owned()),
+            };
+            json!({"path": change.path, "value": change.value, "words": words, "at": rfc3339(change.at)})
+        });
         let last = reports(conn, &id)?;
         let mut shown = json!({
             "items": items.collect::<Vec<_>>(),

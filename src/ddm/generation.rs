@@ -25,7 +25,9 @@ pub struct Generation {
 pub fn now(conn: &Connection) -> Result<Generation> {
     Ok(conn
         .prepare_cached("SELECT generation, notify_generation, stamp FROM generations")?
-        .query_row([], |row| Ok(Generation { generation: row.get(0)?, notify: row.get(1)?, stamp: row.get(2)? }))?)
+        .query_row([], |row| {
+            Ok(Generation { generation: row.get(0)?, notify: row.get(1)?, stamp: row.get(2)? })
+        })?)
 }
 
 /// Something was edited. Without `notify` devices learn of it at their next contact; with it those are

@@ -281,10 +281,11 @@ fn existing(conn: &Connection, name: &str) -> Result<()> {
 /// `Invalid` for a name that no group can have.
 pub fn ensure(tx: &Tx<'_>, name: &str) -> Result<()> {
     check_name(name)?;
-    let inserted = tx.prepare_cached(&format!(
-        "INSERT OR IGNORE INTO groups ({COLUMNS}) VALUES (?1, '', ?2, NULL, NULL, '[]', ?3, ?3)"
-    ))?
-    .execute(params![name, ORDER, tx.now()])?;
+    let inserted = tx
+        .prepare_cached(&format!(
+            "INSERT OR IGNORE INTO groups ({COLUMNS}) VALUES (?1, '', ?2, NULL, NULL, '[]', ?3, ?3)"
+        ))?
+        .execute(params![name, ORDER, tx.now()])?;
     if inserted > 0 { generation::advance(tx, false) } else { Ok(()) }
 }
 
@@ -423,7 +424,6 @@ pub fn names_of(conn: &Connection, groups: &[Ranked], subject: &Subject) -> Resu
 pub fn groups_of(conn: &Connection, subject: &Subject) -> Result<Vec<String>> {
     names_of(conn, &ranked(conn)?, subject)
 }
-
 
 fn leads_into(longer: &str, shorter: &str) -> bool {
     longer.strip_prefix(shorter).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

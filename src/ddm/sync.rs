@@ -173,9 +173,9 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let untold = !told && !held;
     let wake = untold && ((notify && (changed || was_held)) || (edits_notify && was_quiet));
     let quiet = untold && !wake && (was_quiet || changed);
-    let is_same = row.as_ref().is_some_and(|row| {
-        !changed && !row.stale && of_now(row) && row.held == held && row.quiet == quiet
-    });
+    let is_same = row
+        .as_ref()
+        .is_some_and(|row| !changed && !row.stale && of_now(row) && row.held == held && row.quiet == quiet);
     let pace = Pace::after(row.as_ref(), changed, plan.generation.generation, tx.now());
     if !is_same {
         tx.prepare_cached(
@@ -332,7 +332,12 @@ pub fn answer(
 ///
 /// # Errors
 /// The database's.
-pub fn answer_by(conn: &Connection, sync: &Sync, endpoint: &Endpoint, now: Seconds) -> Result<Option<Answer>> {
+pub fn answer_by(
+    conn: &Connection,
+    sync: &Sync,
+    endpoint: &Endpoint,
+    now: Seconds,
+) -> Result<Option<Answer>> {
     let (body, tells) = match endpoint {
         Endpoint::Tokens => (Some(tokens_of(&sync.token, now)), None),
         Endpoint::Items => {

@@ -1,5 +1,7 @@
 //! What is written against what a channel should have, on a store of its own.
 
+mod robust;
+
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};

@@ -499,6 +499,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_long_answer_to_the_servers_own_command_is_not_kept() {
+        let (folder, store) = temporary();
+        let seal = Seal::open(folder.path(), None, true).unwrap();
+        let long = "x".repeat(LONGEST_TO_SYNC);
+        let kept = store.write("test.answers", move |tx| {
+            let answer = plist::Value::Dictionary([("ErrorChain".to_owned(), plist::Value::from(long.as_str()))].into_iter().collect());
+            [Purpose::Sync, Purpose::Asked]
+                .map(|purpose| {
+                    let uuid = purpose.word();
+                    let new = New {
+                        uuid,
+                        request_type: "DeclarativeManagement",
+                        request: b"",
+                        secret: false,
+                        urgent: false,
+                        purpose,
+                        queued_by: "test",
+                        expires_at: None,
+                    };
+                    enqueue(tx, &seal, "A", &new)?;
+                    let body = format!("{long}.");
+                    let said = Report { status: Status::Error, body: body.as_bytes(), answer: &answer };
+                    report(tx, &seal, "A", uuid, &said)?;
+                    let sql = "SELECT answer IS NOT NULL, error_chain IS NOT NULL, status FROM commands WHERE uuid = ?1";
+                    Ok(tx.query_row(sql, [uuid], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+                })
+                .into_iter()
+                .collect::<Result<Vec<(bool, bool, String)>>>()
+        });
+        let ended = |kept| (kept, kept, "Error".to_owned());
+        assert_eq!(kept.await.unwrap(), [ended(false), ended(true)]);
+    }
+
+    #[tokio::test]
     async fn the_latest_answer_is_kept_whatever_was_canceled_since() {
         let (_folder, store) = temporary();
         ended(&store, "1", "Acknowledged", Some(b"old")).await;

@@ -102,7 +102,11 @@ pub(super) fn learn_status(tx: &Tx<'_>, enrollment_id: &str, device_id: &str, ta
     }
     if plans::present(tx)?.any_rule_reads(&taken.changed) {
         // What a user reports is known of that user alone.
-        return if enrollment_id == device_id { refresh_device(tx, device_id) } else { refresh(tx, enrollment_id) };
+        return if enrollment_id == device_id {
+            refresh_device(tx, device_id)
+        } else {
+            refresh(tx, enrollment_id)
+        };
     }
     if taken.changed.contains("management.client-capabilities") {
         return refresh(tx, enrollment_id);
