@@ -120,10 +120,11 @@ async fn run(arguments: &Arguments) -> Result<bool> {
                 .await?;
         }
     }
-    let tables = report.markdown();
-    println!("{tables}");
-    if let Some(file) = &arguments.write {
-        table::write_into(file, &tables)?;
+    for (mark, tables) in report.tables() {
+        println!("{tables}");
+        if let Some(file) = &arguments.write {
+            table::write_into(file, mark, &tables)?;
+        }
     }
     let missed = report.below_the_gate();
     for words in &missed {
@@ -180,7 +181,7 @@ async fn measure(
     } else {
         0
     };
-    let declared = scenarios.iter().any(|scenario| DECLARATIVE.contains(scenario));
+    let declared = scenarios.iter().any(|scenario| scenario.is_declarative());
     let mut prepared = Prepared::new(folder, apple, enrollments, newcomers, declared).await?;
     prepared.register(apple);
     let server = Process::serve(&prepared.config, prepared.port)?;

@@ -290,6 +290,7 @@ fn enroll(tx: &Tx<'_>, seal: &Seal, made: &Made, fingerprint: &Fingerprint) -> r
     russet::mdm::sync::refresh(tx, &device.udid)?;
     if let Some(sync) = russet::ddm::sync::find(tx, &device.udid)? {
         russet::ddm::sync::told(tx, &device.udid, &sync.token)?;
+        russet::mdm::wake::nothing_due(tx, &device.udid)?;
     }
     escrow::store(tx, seal, &device.udid, escrow::Kind::UnlockToken, &unlock_token())?;
     let written = |error: Box<dyn std::error::Error + Send + Sync>| {

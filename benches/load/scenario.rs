@@ -109,6 +109,11 @@ impl Scenario {
         }
     }
 
+    /// Whether it needs a server for which something is declared.
+    pub(crate) fn is_declarative(self) -> bool {
+        DECLARATIVE.contains(&self)
+    }
+
     fn writes(self) -> bool {
         matches!(self, Self::Cycle | Self::Enrollment | Self::Status)
     }
