@@ -64,7 +64,7 @@ impl Process {
         Ok(TICK * ticks.sum::<Result<u32, _>>()?)
     }
 
-    /// Bytes that the process gave to the disk so far.
+    /// Bytes that were written to the disk so far.
     pub(crate) fn written(&self) -> Result<u64> {
         let io = fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
         let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));

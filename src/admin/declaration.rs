@@ -214,12 +214,16 @@ pub(super) async fn touch(
     caller: Caller,
     Path(identifier): Path<String>,
     parameters: Parameters,
+    condition: IfMatch,
 ) -> Result<Tagged, Refusal> {
     let notify = !parameters.flag("nonotify")?;
     let done = admin.mdm.store.write("declaration.touch", move |tx| {
+        if !condition.holds(Some(&existing(tx, &identifier)?.server_token)) {
+            return Ok(None);
+        }
         touch_in(tx, &identifier, Edit { actor: &caller.actor, notify })?;
-        tagged(tx, &existing(tx, &identifier)?)
+        tagged(tx, &existing(tx, &identifier)?).map(Some)
     });
-    let (tag, shown) = done.await?;
+    let (tag, shown) = done.await?.ok_or_else(precondition::failed)?;
     Ok((precondition::header(&tag), Json(shown)))
 }

@@ -17,16 +17,16 @@ pub struct Generation {
     pub generation: i64,
     /// The last that devices are woken for.
     pub notify: i64,
-    /// Tells an edit from one that was rolled back and had the same number.
-    edit: i64,
+    /// Tells an edit from one that was rolled back and counted the same.
+    stamp: i64,
 }
 
 /// Where the edits stand now.
 pub fn now(conn: &Connection) -> Result<Generation> {
     Ok(conn
-        .prepare_cached("SELECT generation, notify_generation, edit FROM generations")?
+        .prepare_cached("SELECT generation, notify_generation, stamp FROM generations")?
         .query_row([], |row| {
-            Ok(Generation { generation: row.get(0)?, notify: row.get(1)?, edit: row.get(2)? })
+            Ok(Generation { generation: row.get(0)?, notify: row.get(1)?, stamp: row.get(2)? })
         })?)
 }
 
@@ -34,7 +34,7 @@ pub fn now(conn: &Connection) -> Result<Generation> {
 /// woken too whom earlier edits concerned that did not notify.
 pub fn advance(tx: &Tx<'_>, notify: bool) -> Result<()> {
     tx.prepare_cached(
-        "UPDATE generations SET generation = generation + 1, edit = random(),
+        "UPDATE generations SET generation = generation + 1, stamp = random(),
              notify_generation = CASE WHEN ?1 THEN generation + 1 ELSE notify_generation END",
     )?
     .execute([notify])?;

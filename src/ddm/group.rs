@@ -14,7 +14,7 @@ use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
 use super::update::policy;
-use super::{Edit, declaration, generation};
+use super::{Edit, declaration, generation, sync};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -51,7 +51,7 @@ pub struct Ranked {
     pub predicate: Option<String>,
     pub declarations: Vec<String>,
     rule: Option<Predicate>,
-    /// What its rule reads of what devices report.
+    /// The status items that the rule reads.
     status_items: BTreeSet<String>,
 }
 
@@ -61,7 +61,7 @@ impl Ranked {
         !self.status_items.is_empty()
     }
 
-    /// Whether its rule reads one of these status items, or something in it.
+    /// Whether its rule reads one of these status items.
     pub(super) fn reads(&self, paths: &BTreeSet<String>) -> bool {
         let items = &self.status_items;
         paths.iter().any(|path| items.iter().any(|item| leads_into(item, path) || leads_into(path, item)))
@@ -283,12 +283,12 @@ pub(super) fn existing(conn: &Connection, name: &str) -> Result<()> {
 /// `Invalid` for a name that no group can have.
 pub fn ensure(tx: &Tx<'_>, name: &str) -> Result<()> {
     check_name(name)?;
-    let made = tx
+    let inserted = tx
         .prepare_cached(&format!(
             "INSERT OR IGNORE INTO groups ({COLUMNS}) VALUES (?1, '', ?2, NULL, NULL, '[]', ?3, ?3)"
         ))?
         .execute(params![name, ORDER, tx.now()])?;
-    if made > 0 { generation::advance(tx, false) } else { Ok(()) }
+    if inserted > 0 { generation::advance(tx, false) } else { Ok(()) }
 }
 
 /// Puts a channel into a group by hand; the caller knows that it exists. Answers whether it was not.
@@ -346,13 +346,14 @@ fn changed(tx: &Tx<'_>, changed: bool, edit: Edit<'_>) -> Result<bool> {
     Ok(changed)
 }
 
-/// Puts a channel into the group of the link that it came with, which is made if there is none.
+/// Puts a channel into the group of the link that it came with, which is made if there is none. That
+/// concerns this channel alone: an edit, which has all of them looked at, it is not.
 pub fn join(tx: &Tx<'_>, enrollment_id: &str, name: &str) -> Result<()> {
-    if name != DEFAULT {
-        ensure(tx, name)?;
-        insert_member(tx, name, enrollment_id)?;
+    if name == DEFAULT {
+        return Ok(());
     }
-    Ok(())
+    ensure(tx, name)?;
+    if insert_member(tx, name, enrollment_id)? { sync::mark(tx, enrollment_id) } else { Ok(()) }
 }
 
 /// Takes a channel from all groups in which it was by hand: it starts anew, or is gone.
@@ -376,27 +377,27 @@ pub fn by_hand(conn: &Connection, enrollment_id: &str, device_id: &str) -> Resul
     Ok(statement.query_map([enrollment_id, device_id], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// All groups, the first being the one that wins.
+/// All groups, the first being the one that wins. Who is in them by hand is not read: that is asked for
+/// each channel.
 pub fn ranked(conn: &Connection) -> Result<Vec<Ranked>> {
-    let mut statement = conn.prepare_cached("SELECT name, sort, rule, predicate FROM groups")?;
+    let mut statement =
+        conn.prepare_cached("SELECT name, sort, rule, predicate FROM groups ORDER BY sort, name")?;
     let groups = statement.query_map([], |row| {
-        Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get(3)?))
-    })?;
-    let mut ranked = Vec::new();
-    for group in groups {
-        let (name, order, rule, predicate) = group?;
+        let rule: Option<String> = row.get(2)?;
         let rule = rule.and_then(|rule| parse(&rule, Dialect::Rule).ok());
-        let status_items = rule.as_ref().map(Predicate::status_items).unwrap_or_default();
-        ranked.push(Ranked {
-            declarations: declarations_of(conn, &name)?,
-            status_items: status_items.into_iter().collect(),
-            name,
-            order,
-            predicate,
+        Ok(Ranked {
+            name: row.get(0)?,
+            order: row.get(1)?,
+            status_items: rule.as_ref().map(Predicate::status_items).unwrap_or_default(),
             rule,
-        });
+            predicate: row.get(3)?,
+            declarations: Vec::new(),
+        })
+    })?;
+    let mut ranked = groups.collect::<Result<Vec<_>, _>>()?;
+    for group in &mut ranked {
+        group.declarations = declarations_of(conn, &group.name)?;
     }
-    ranked.sort_by(|one, other| (one.order, &one.name).cmp(&(other.order, &other.name)));
     Ok(ranked)
 }
 

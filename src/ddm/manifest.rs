@@ -10,7 +10,6 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
@@ -18,11 +17,10 @@ use super::subject::Subject;
 use super::update::catalogue::Catalogue;
 use super::update::standing::Standing;
 use super::update::{self, Updates};
-use super::{declaration, generation};
+use super::{declaration, generation, plans};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
-use crate::storage::Tx;
 
 /// One declaration of a set.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,25 +76,11 @@ struct Planned {
 /// # Errors
 /// The database's.
 pub fn of(conn: &Connection, subject: &Subject) -> Result<Manifest> {
-    Plan::read(conn)?.manifest(conn, subject)
+    plans::present(conn)?.manifest(conn, subject)
 }
 
 impl Plan {
-    /// What was written, read once for all transactions until the next edit.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn current(tx: &Tx<'_>) -> Result<Arc<Self>> {
-        let now = generation::now(tx)?;
-        if let Some(known) = tx.remembered::<Self>().filter(|known| known.generation == now) {
-            return Ok(known);
-        }
-        let read = Arc::new(Self::read(tx)?);
-        tx.remember(read.clone());
-        Ok(read)
-    }
-
-    /// Reads what was written.
+    /// Reads what was written; [`plans::present`] does only after an edit.
     ///
     /// # Errors
     /// The database's.
@@ -131,7 +115,7 @@ impl Plan {
             || self.groups.iter().any(Ranked::reads_status)
     }
 
-    /// Whether any group's rule reads one of these status items.
+    /// Whether a rule of any group reads one of these status items.
     pub fn any_rule_reads(&self, paths: &BTreeSet<String>) -> bool {
         self.groups.iter().any(|group| group.reads(paths))
     }

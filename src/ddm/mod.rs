@@ -17,6 +17,7 @@ pub mod generation;
 pub mod group;
 pub mod manifest;
 pub mod membership;
+pub mod plans;
 pub mod predicate;
 pub mod preview;
 pub mod served;
@@ -46,13 +47,24 @@ pub struct Edit<'a> {
     pub notify: bool,
 }
 
-/// Forgets what a channel was told and what it reported: it starts anew, or has left.
+/// Forgets what a channel was told and what it reported: it starts anew, or has left. What became of
+/// values that people watch stays.
 ///
 /// # Errors
 /// The database's.
 pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     sync::forget(tx, enrollment_id)?;
     status::forget(tx, enrollment_id)
+}
+
+/// Removes all that is known of a channel, its history too: nobody will ask for it any more.
+///
+/// # Errors
+/// The database's.
+pub fn erase(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    forget(tx, enrollment_id)?;
+    status::change::forget(tx, enrollment_id)?;
+    group::leave_all(tx, enrollment_id)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! elements of arrays are known by their `identifier`, `_removed` takes one away, and a FullReport
 //! replaces everything.
 //!
+//! A report is read before anything is written ([`Report::read`]), so that nobody waits for a long one.
+//!
 //! **Invariant:** a report is bounded in size, depth and count before it is kept, and touches nothing but
 //! the rows of the channel that sent it.
 
@@ -14,41 +16,25 @@ pub mod error;
 pub mod item;
 pub mod report;
 
+mod read;
 mod wellformed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
-use crate::error::{Error, Result};
-use crate::schema::status::status_item;
+use crate::clock::Seconds;
+use crate::error::Result;
 use crate::storage::Tx;
 
+pub use read::Report;
 pub use wellformed::check;
 
-/// A longer report is not read: none that devices send comes near.
-const LONGEST: usize = 2 * 1024 * 1024;
 /// The most items of one report, and of one channel.
 const MOST_ITEMS: usize = 2000;
-/// The most that is looked at to find the items of a report.
-const MOST_PLACES: usize = 10_000;
-const LONGEST_PATH: usize = 255;
 /// The item that is about declarations.
 const DECLARATIONS: &str = "management.declarations";
-
-/// A report as it was read, before anything of it is kept.
-#[derive(Debug, Default)]
-pub struct Said {
-    raw: Vec<u8>,
-    full: bool,
-    items: BTreeMap<String, Json>,
-    /// What it says of declarations, if it speaks of them.
-    declarations: Option<declared::States>,
-    errors: Vec<Json>,
-    /// What of it was not read, in words.
-    unread: Option<String>,
-}
 
 /// What a report was about.
 #[derive(Debug, Default)]
@@ -57,85 +43,38 @@ pub struct Taken {
     pub changed: BTreeSet<String>,
 }
 
-impl Said {
-    /// Reads a report: work for whoever received it, not for the writer.
-    ///
-    /// # Errors
-    /// `Invalid` when it is not a JSON object; whatever else is odd about it is passed over.
-    pub fn read(raw: Vec<u8>) -> Result<Self> {
-        if raw.len() > LONGEST {
-            check(&raw)?;
-            let words =
-                format!("A status report of {} bytes was not read; {LONGEST} are the most.", raw.len());
-            return Ok(Self { unread: Some(words), ..Self::default() });
-        }
-        let refused =
-            |words: String| Error::invalid(format!("the status report is not a JSON object{words}"));
-        let report: Json = serde_json::from_slice(&raw).map_err(|error| refused(format!(": {error}")))?;
-        let Json::Object(mut report) = report else { return Err(refused(String::new())) };
-        let full = report.get("FullReport").and_then(Json::as_bool).unwrap_or(false);
-        let (mut items, unread) = report.shift_remove("StatusItems").map(flatten).unwrap_or_default();
-        let declarations = items.remove(DECLARATIONS).map(|said| declared::read(&said));
-        let errors = match report.shift_remove("Errors") {
-            Some(Json::Array(errors)) => errors,
-            _ => Vec::new(),
-        };
-        Ok(Self { raw, full, items, declarations, errors, unread })
-    }
+/// Reads a report and takes it.
+///
+/// # Errors
+/// As [`Report::read`]; the database's.
+pub fn take(tx: &Tx<'_>, enrollment_id: &str, raw: &[u8]) -> Result<Taken> {
+    keep(tx, enrollment_id, &Report::read(raw.to_vec())?)
 }
 
-/// Keeps what a report said.
+/// Takes a report that was read.
 ///
 /// # Errors
 /// The database's.
-pub fn take(tx: &Tx<'_>, enrollment_id: &str, said: &Said) -> Result<Taken> {
-    let mut notes = error::Notes::default();
-    if let Some(words) = &said.unread {
-        notes.add("", words);
-    }
-    if let Some(declarations) = &said.declarations {
-        declared::replace(tx, enrollment_id, declarations)?;
-    }
-    let changed = item::merge(tx, enrollment_id, &said.items, said.full, &mut notes)?;
-    if said.full {
+pub fn keep(tx: &Tx<'_>, enrollment_id: &str, report: &Report) -> Result<Taken> {
+    report::keep(tx, enrollment_id, &report.raw)?;
+    if report.full {
         error::forget(tx, enrollment_id)?;
     }
-    error::add(tx, enrollment_id, &said.errors, &notes)?;
-    if !said.raw.is_empty() {
-        report::keep(tx, enrollment_id, &said.raw)?;
+    if let Some(declarations) = &report.declarations {
+        declared::replace(tx, enrollment_id, declarations)?;
     }
+    let mut notes = report.notes.clone();
+    let changed = item::merge(tx, enrollment_id, &report.items, report.full, &mut notes)?;
+    error::add(tx, enrollment_id, &notes, &report.errors)?;
     Ok(Taken { changed })
 }
 
-/// The items of a report by their dotted names, and what is to be said of those that were passed over.
-/// Apple nests them; an item ends where the table says, or where there is no object any more.
-fn flatten(items: Json) -> (BTreeMap<String, Json>, Option<String>) {
-    let mut flat = BTreeMap::new();
-    let mut next = vec![(String::new(), items)];
-    let mut looked_at = 0;
-    while let Some((path, value)) = next.pop() {
-        looked_at += 1;
-        if looked_at > MOST_PLACES || flat.len() >= MOST_ITEMS {
-            let words = format!("A report named more than {MOST_ITEMS} items; the others were not read.");
-            return (flat, Some(words));
-        }
-        let is_item = !path.is_empty() && (status_item(&path).is_some() || path == DECLARATIONS);
-        match value {
-            Json::Object(members) if !is_item => {
-                for (name, value) in members {
-                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-                    if path.len() <= LONGEST_PATH && next.len() < MOST_PLACES {
-                        next.push((path, value));
-                    }
-                }
-            }
-            _ if path.is_empty() => {}
-            value => {
-                flat.insert(path, value);
-            }
-        }
-    }
-    (flat, None)
+/// Whether a channel said just this a moment ago, and nothing else since: then there is nothing to write.
+///
+/// # Errors
+/// The database's.
+pub fn is_repeated(conn: &Connection, enrollment_id: &str, raw: &[u8], now: Seconds) -> Result<bool> {
+    report::is_last(conn, enrollment_id, raw, now)
 }
 
 /// The value of an item by its name, which may lead into one; nothing when it is not known.

@@ -15,6 +15,7 @@ pub mod escrow;
 pub mod event;
 pub mod ids;
 pub mod listing;
+pub mod pass;
 pub mod queue;
 pub mod renewal;
 pub mod reply;
@@ -302,9 +303,7 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     session::end_identities(tx, device_id)?;
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
-        ddm::forget(tx, &channel)?;
-        ddm::status::change::forget(tx, &channel)?;
-        ddm::group::leave_all(tx, &channel)?;
+        ddm::erase(tx, &channel)?;
     }
     enrollment::forget(tx, device_id)?;
     Ok(())

@@ -26,8 +26,9 @@ const NOT_NOW_PAUSE: Seconds = 10 * MINUTE;
 /// A command handed out so often without any answer goes behind the others.
 const STUCK: u32 = 3;
 
-/// The longest answer to the command to synchronise that is kept.
-const LONGEST_SYNC_ANSWER: usize = 4096;
+/// The longest answer to a command of the server's own that is kept: how often there is one may be the
+/// device's doing.
+const LONGEST_TO_SYNC: usize = 4 * 1024;
 
 const REQUEST_SEALED: u8 = 1;
 const ANSWER_SEALED: u8 = 2;
@@ -232,10 +233,8 @@ pub fn report(
     let name = seal_name(enrollment_id, uuid);
     let secret = crate::schema::secrets::has_secrets(&request_type, report.answer);
     let (status, chain) = report.outcome(&request_type);
-    let sealed_answer = secret.then(|| seal.seal(&name, report.body));
-    // A device answers this one with next to nothing, and is asked often.
-    let worth = request_type != "DeclarativeManagement" || report.body.len() <= LONGEST_SYNC_ANSWER;
-    let answer = worth.then(|| sealed_answer.as_deref().unwrap_or(report.body));
+    let answer = secret.then(|| seal.seal(&name, report.body));
+    let keeps = |length: usize| purpose != Purpose::Sync.word() || length <= LONGEST_TO_SYNC;
     tx.prepare_cached(
         "UPDATE commands SET status = ?2, answer = ?3, sealed = ?4, error_chain = ?5, answered_at = ?6, deferred = 0
          WHERE id = ?1",
@@ -243,9 +242,9 @@ pub fn report(
     .execute(params![
         id,
         status.word(),
-        answer,
+        Some(answer.as_deref().unwrap_or(report.body)).filter(|answer| keeps(answer.len())),
         sealed | if secret { ANSWER_SEALED } else { 0 },
-        chain.map(|chain| chain.to_string()),
+        chain.map(|chain| chain.to_string()).filter(|chain| keeps(chain.len())),
         tx.now(),
     ])?;
     Ok(Some(Answered { request_type, purpose_is_renewal: purpose == "renewal" }))
@@ -425,6 +424,40 @@ mod tests {
             })
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_to_the_servers_own_command_is_not_kept() {
+        let (folder, store) = temporary();
+        let seal = Seal::open(folder.path(), None, true).unwrap();
+        let long = "x".repeat(LONGEST_TO_SYNC);
+        let kept = store.write("test.answers", move |tx| {
+            let answer = plist::Value::Dictionary([("ErrorChain".to_owned(), plist::Value::from(long.as_str()))].into_iter().collect());
+            [Purpose::Sync, Purpose::Asked]
+                .map(|purpose| {
+                    let uuid = purpose.word();
+                    let new = New {
+                        uuid,
+                        request_type: "DeclarativeManagement",
+                        request: b"",
+                        secret: false,
+                        urgent: false,
+                        purpose,
+                        queued_by: "test",
+                        expires_at: None,
+                    };
+                    enqueue(tx, &seal, "A", &new)?;
+                    let body = format!("{long}.");
+                    let said = Report { status: Status::Error, body: body.as_bytes(), answer: &answer };
+                    report(tx, &seal, "A", uuid, &said)?;
+                    let sql = "SELECT answer IS NOT NULL, error_chain IS NOT NULL, status FROM commands WHERE uuid = ?1";
+                    Ok(tx.query_row(sql, [uuid], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+                })
+                .into_iter()
+                .collect::<Result<Vec<(bool, bool, String)>>>()
+        });
+        let ended = |kept| (kept, kept, "Error".to_owned());
+        assert_eq!(kept.await.unwrap(), [ended(false), ended(true)]);
     }
 
     #[tokio::test]

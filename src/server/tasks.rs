@@ -141,14 +141,29 @@ async fn history(app: &App) -> Result<()> {
     }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
-    while app.store.write("snapshots.thin", |tx| ddm::snapshot::thin(tx, AT_ONCE)).await? > 0 {}
-    let now = clock.now();
-    let tokens = app.store.read(move |conn| ddm::snapshot::outlived(conn, now)).await?;
-    for tokens in tokens.chunks(AT_ONCE as usize) {
-        let tokens = tokens.to_vec();
-        app.store.write("versions.thin", move |tx| ddm::snapshot::remove(tx, &tokens)).await?;
-    }
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);
-    while app.store.write("status.thin", changes).await? > 0 {}
+    while app.store.write("changes.thin", changes).await? > 0 {}
+    let reports = move |tx: &Tx<'_>| ddm::status::report::thin(tx, before, AT_ONCE);
+    while app.store.write("reports.thin", reports).await? > 0 {}
+    let errors = move |tx: &Tx<'_>| ddm::status::error::thin(tx, before, AT_ONCE);
+    while app.store.write("errors.thin", errors).await? > 0 {}
+    snapshots(app).await
+}
+
+/// Removes sets of declarations that nobody has any more, and then what only those named.
+async fn snapshots(app: &App) -> Result<()> {
+    let now = app.store.clock().now();
+    loop {
+        let sets = app.store.read(move |conn| ddm::snapshot::outlived(conn, now, AT_ONCE)).await?;
+        if sets.is_empty() {
+            break;
+        }
+        app.store.write("snapshots.thin", move |tx| ddm::snapshot::remove(tx, &sets)).await?;
+    }
+    let versions = app.store.read(move |conn| ddm::snapshot::outlived_versions(conn, now)).await?;
+    for some in versions.chunks(AT_ONCE as usize) {
+        let some = some.to_vec();
+        app.store.write("versions.thin", move |tx| ddm::snapshot::remove_versions(tx, &some)).await?;
+    }
     Ok(())
 }

@@ -15,9 +15,7 @@ fn version(version: &str) -> Value {
 impl House {
     async fn reports(&self, id: &str, report: &Value) {
         let (id, report) = (id.to_owned(), json!({"StatusItems": report}).to_string());
-        let take = move |tx: &crate::storage::Tx<'_>| {
-            status::take(tx, &id, &status::Said::read(report.clone().into_bytes())?).map(drop)
-        };
+        let take = move |tx: &crate::storage::Tx<'_>| status::take(tx, &id, report.as_bytes()).map(drop);
         self.app.store.write("test.report", take).await.unwrap();
     }
 

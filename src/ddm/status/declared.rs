@@ -31,16 +31,24 @@ pub struct State {
     pub reported_at: Seconds,
 }
 
+impl State {
+    /// Whether it is the same, whenever it became so.
+    fn says_as(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.active == other.active
+            && self.valid == other.valid
+            && self.reasons == other.reasons
+    }
+}
+
 /// By identifier and ServerToken.
 pub type States = BTreeMap<(String, String), State>;
 
-/// Keeps what a device says of all its declarations.
+/// Takes the states of a report, which replace all that were known.
 pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -> Result<()> {
     let mut known = states(tx, enrollment_id)?;
     for (name, said) in declarations {
-        if let Some(before) = known.remove(name)
-            && before == (State { reported_at: before.reported_at, ..said.clone() })
-        {
+        if known.remove(name).is_some_and(|before| before.says_as(said)) {
             continue;
         }
         tx.prepare_cached(
@@ -70,7 +78,7 @@ pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -
     Ok(())
 }
 
-/// Reads the item `management.declarations`; when it became this is for who keeps it to say.
+/// Reads the item `management.declarations`. When it became so is known when it is kept.
 pub(super) fn read(declarations: &Json) -> States {
     let mut states = States::new();
     for kind in Kind::ALL {

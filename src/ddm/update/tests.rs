@@ -187,7 +187,7 @@ async fn the_latest_is_that_of_the_model() {
         }
         // A Mac is known by what it reports.
         let said = br#"{"StatusItems": {"softwareupdate": {"device-id": "J715AP"}}}"#;
-        status::take(tx, "A", &status::Said::read(said.to_vec())?)?;
+        status::take(tx, "A", said)?;
         let mac = of("Mac16,12", "26.1", Enrollment::Device)?;
         assert_eq!(enforced(&mac).unwrap()["TargetBuildVersion"], "25C56");
         Ok(())
