@@ -55,6 +55,7 @@ use axum::{Router, middleware};
 
 use crate::clock::Seconds;
 use crate::content;
+use crate::ddm::update::catalogue::LARGEST as CATALOGUE_LIMIT;
 use crate::enroll::guesses::Guesses;
 use crate::error::{Error, Result};
 use crate::mdm::Mdm;
@@ -135,7 +136,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/update-policies/{group}", Read, get(update_policy::show)),
         ("/api/v1/update-policies/{group}", Admin, put(update_policy::put).delete(update_policy::delete)),
         ("/api/v1/update-catalogue", Read, get(update_catalogue::show)),
-        ("/api/v1/update-catalogue", Admin, large(put(update_catalogue::put))),
+        ("/api/v1/update-catalogue", Admin, limited(put(update_catalogue::put), CATALOGUE_LIMIT)),
         ("/api/v1/updates", Read, get(update::list)),
         // It changes nothing; a condition may be too long for an address.
         ("/api/v1/preview", Read, post(preview::post)),
@@ -186,9 +187,11 @@ fn table() -> Vec<Route> {
 
 /// Routes that take whole commands, with profiles inside.
 fn large(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
-    routes
-        .layer::<_, Infallible>(DefaultBodyLimit::max(COMMAND_LIMIT))
-        .layer(request::limit(COMMAND_LIMIT as u64))
+    limited(routes, COMMAND_LIMIT)
+}
+
+fn limited(routes: MethodRouter<Admin>, limit: usize) -> MethodRouter<Admin> {
+    routes.layer::<_, Infallible>(DefaultBodyLimit::max(limit)).layer(request::limit(limit as u64))
 }
 
 /// Routes whose bodies are written to the disk while they come.

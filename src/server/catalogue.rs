@@ -108,8 +108,10 @@ impl App {
 
     async fn take(&self, document: Vec<u8>, source: &str) -> Result<()> {
         let digest = id::hex(&id::sha256(&document));
-        if self.store.peek(|conn| kept::is_followed(conn, &digest))? {
-            if matches!(self.config().updates.catalogue, Location::Url(_)) {
+        // An upload counts until the file is another, or the URL is asked again.
+        let is_url = matches!(self.config().updates.catalogue, Location::Url(_));
+        if self.store.peek(|conn| kept::is_followed(conn, &digest, is_url.then_some(source)))? {
+            if is_url {
                 self.store.write("update_catalogue.confirm", kept::confirm).await?;
             }
             return Ok(());

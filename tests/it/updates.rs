@@ -311,3 +311,21 @@ fn policies_live_in_files_and_the_terminal_lists_devices() {
     assert_eq!(russet(folder, &["updates", "--state", "failed"]), (0, String::new(), String::new()));
     assert_eq!(russet(folder, &["updates", "--state", "odd"]).0, 2);
 }
+
+#[tokio::test]
+async fn an_upload_counts_until_the_file_is_another() {
+    let appliance = Appliance::start().await;
+    let read = async || assert!(appliance.app().read_catalogue().await.unwrap());
+    let newest = async || {
+        let shown = appliance.ok("GET", "/api/v1/update-catalogue", None).await;
+        shown["platforms"]["macOS"].as_array().unwrap().last().unwrap()["version"].clone()
+    };
+    read().await;
+    let uploaded: Json = serde_json::from_str(&CATALOGUE.replace("26.2", "26.3")).unwrap();
+    appliance.ok("PUT", "/api/v1/update-catalogue", Some(uploaded)).await;
+    read().await;
+    assert_eq!(newest().await, "26.3");
+    std::fs::write(appliance.catalogue_file(), CATALOGUE.replace("26.2", "26.4")).unwrap();
+    read().await;
+    assert_eq!(newest().await, "26.4");
+}

@@ -110,7 +110,7 @@ async fn a_catalogue_that_is_uploaded_is_kept_and_a_broken_one_changes_nothing()
         house.catalogue(broken).await.refused(400, "invalid");
     }
     let large = format!("{CATALOGUE}{}", " ".repeat(5_000_000));
-    house.catalogue(&large).await.refused(400, "invalid");
+    house.catalogue(&large).await.refused(413, "too_large");
     let put = house.ask("PUT", "/api/v1/update-catalogue").body("text/plain", b"{}").send().await;
     put.refused(415, "unsupported_media_type");
     let shown = house.ask("GET", "/api/v1/update-catalogue").send().await;

@@ -58,14 +58,18 @@ pub fn catalogue(conn: &Connection) -> Result<Catalogue> {
     Ok(Catalogue::new(read(conn)?.releases))
 }
 
-/// Whether this is the document that was followed last, and nothing went wrong since.
+/// Whether this is the document that was followed last, and nothing went wrong since; with a `source`,
+/// also whether what is kept is from there and not from an upload since.
 ///
 /// # Errors
 /// The database's.
-pub fn is_followed(conn: &Connection, digest: &str) -> Result<bool> {
+pub fn is_followed(conn: &Connection, digest: &str, source: Option<&str>) -> Result<bool> {
     Ok(conn
-        .prepare_cached("SELECT 1 FROM update_catalogue WHERE digest = ?1 AND error IS NULL")?
-        .exists([digest])?)
+        .prepare_cached(
+            "SELECT 1 FROM update_catalogue
+             WHERE digest = ?1 AND error IS NULL AND (?2 IS NULL OR source = ?2)",
+        )?
+        .exists(params![digest, source])?)
 }
 
 /// Keeps what was read of a document; answers whether any release is another. `followed` is the digest
