@@ -27,7 +27,7 @@ use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
 use crate::ddm::update::policy::{self as policies, Policy};
-use crate::ddm::{Edit, Subject};
+use crate::ddm::{Edit, Subject, reads};
 use crate::error::{Error, Result};
 use crate::library::asset as assets;
 use crate::library::profile as profiles;
@@ -238,8 +238,8 @@ fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> R
         if let Some(known) = known.as_ref().filter(|_| !sent.has_members) {
             wanted.members.clone_from(&known.members);
         }
-        put_group(tx, &wanted, known.as_ref(), edit, &mut done)
-            .map_err(|error| at(&format!("/groups/{index}"), error))?;
+        let place = format!("/groups/{index}");
+        put_group(tx, &wanted, &place, known.as_ref(), edit, &mut done).map_err(|error| at(&place, error))?;
     }
     for (index, policy) in wanted.update_policies.iter().flatten().enumerate() {
         let place = format!("/update_policies/{index}");
@@ -282,6 +282,7 @@ fn put_declaration(
 fn put_group(
     tx: &Tx<'_>,
     wanted: &Group,
+    place: &str,
     known: Option<&Group>,
     edit: Edit<'_>,
     done: &mut Done,
@@ -290,6 +291,8 @@ fn put_group(
         done.unchanged += 1;
         return Ok(());
     }
+    let warnings = reads::of_group(wanted).into_iter();
+    done.warnings.extend(warnings.map(|words| json!({"pointer": place, "words": words})));
     let before = known.map_or(Value::Null, group::shown);
     let after = group::shown(&group::existing(tx, &wanted.name)?);
     done.changes.push(Change { kind: "group", name: wanted.name.clone(), before, after });

@@ -21,7 +21,7 @@ use super::reply::Refusal;
 use super::{Admin, audit, enrollment, fleet};
 use crate::ddm::group::{self, DEFAULT, Group, ORDER};
 use crate::ddm::predicate::Truth;
-use crate::ddm::{Edit, membership};
+use crate::ddm::{Edit, membership, reads};
 use crate::error::{Error, Result};
 use crate::mdm::enrollment::find;
 use crate::storage::Tx;
@@ -64,7 +64,7 @@ pub(super) fn sent(mut body: Object, name: Option<String>) -> Result<Sent> {
             tags: body.texts("tags")?.unwrap_or_default(),
         },
     };
-    body.pass_over(&["members_by_rule", "changed"]);
+    body.pass_over(&["members_by_rule", "changed", "warnings"]);
     body.finish()?;
     Ok(sent)
 }
@@ -232,8 +232,10 @@ pub(super) async fn put(
     });
     let (is_new, changed, group) = done.await?.ok_or_else(precondition::failed)?;
     let etag = precondition::header(&tag(&group));
+    let warnings = reads::of_group(&group);
     let mut shown = admin.mdm.store.read(move |conn| whole(conn, &group)).await?;
     shown["changed"] = changed.into();
+    shown["warnings"] = warnings.into();
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, etag, Json(shown)))
 }
 

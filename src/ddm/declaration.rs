@@ -10,12 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value as Json, json};
 
 use super::predicate::{Dialect, parse};
-use super::{Edit, PREFIX, generation, group, served, snapshot};
+use super::{Edit, PREFIX, generation, group, reads, served, snapshot};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
 use crate::schema::declarations::{Checked, Kind, Reference, Wants};
-use crate::schema::status::status_item;
 use crate::storage::Tx;
 
 /// A declaration as it is kept.
@@ -240,15 +239,7 @@ fn keep(tx: &Tx<'_>, declaration: &Declaration, edit: Edit<'_>) -> Result<()> {
 /// Reads a predicate that devices evaluate; answers what its writer should know.
 pub(super) fn device_predicate(text: &str, pointer: &str, force: bool) -> Result<Vec<String>> {
     match parse(text, Dialect::Device) {
-        Ok(predicate) => {
-            let unknown = predicate.status_items().into_iter().filter(|item| !is_status_item(item));
-            let words = |item| {
-                format!(
-                    "Apple's schema has no status item {item:?}; where a device has none, it cannot hold."
-                )
-            };
-            Ok(unknown.take(20).map(words).collect())
-        }
+        Ok(predicate) => Ok(reads::on_devices(&predicate)),
         Err(error) if force => {
             Ok(vec![format!("The predicate was accepted although this server cannot read it. {error}")])
         }
@@ -260,12 +251,6 @@ pub(super) fn device_predicate(text: &str, pointer: &str, force: bool) -> Result
             })
         }
     }
-}
-
-/// Whether it is one, or leads into one.
-fn is_status_item(name: &str) -> bool {
-    let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
-    ends.into_iter().any(|end| status_item(&name[..end]).is_some())
 }
 
 /// Holds a reference against what it names; answers what its writer should know.

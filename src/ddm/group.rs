@@ -14,7 +14,7 @@ use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
 use super::update::policy;
-use super::{Edit, declaration, generation, sync};
+use super::{Edit, declaration, generation, reads, sync};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -65,6 +65,12 @@ impl Ranked {
     pub(super) fn reads(&self, paths: &BTreeSet<String>) -> bool {
         let items = &self.status_items;
         paths.iter().any(|path| items.iter().any(|item| leads_into(item, path) || leads_into(path, item)))
+    }
+
+    /// The status items for tests that its rule reads.
+    pub(super) fn items_for_tests(&self) -> impl Iterator<Item = String> {
+        let items = self.rule.as_ref().map(Predicate::status_items).unwrap_or_default();
+        items.into_iter().filter_map(|item| reads::item_for_tests(&item))
     }
 }
 

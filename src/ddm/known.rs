@@ -1,4 +1,4 @@
-//! What predicates are evaluated over: what `mdm` knows of a channel, and what the channel reported.
+//! What rules are evaluated over: what `mdm` knows of a channel, and what the channel reported.
 //!
 //! **Invariant:** what is not known is answered as unknown, never as empty.
 
@@ -14,7 +14,7 @@ use super::subject::Subject;
 pub(super) struct Known<'a> {
     pub(super) conn: &'a Connection,
     pub(super) subject: &'a Subject,
-    /// For a rule those by hand, since it decides about the others itself.
+    /// Those by hand, since a rule decides about the others itself.
     pub(super) groups: &'a [String],
 }
 
@@ -23,7 +23,7 @@ impl Facts for Known<'_> {
         let reported = [&self.subject.id, &self.subject.device_id]
             .into_iter()
             .find_map(|id| status::value(self.conn, id, item).ok().flatten());
-        reported.or_else(|| self.said_elsewhere(item))
+        reported.or_else(|| said_elsewhere(self.subject, item))
     }
 
     fn property(&self, name: &str) -> Option<Json> {
@@ -40,17 +40,15 @@ impl Facts for Known<'_> {
     }
 }
 
-impl Known<'_> {
-    /// Before its first report a device has said some of this in its check-ins.
-    fn said_elsewhere(&self, item: &str) -> Option<Json> {
-        let key = match item {
-            "device.identifier.serial-number" => "serial_number",
-            "device.identifier.udid" => "udid",
-            "device.model.identifier" => "product_name",
-            "device.operating-system.version" => "os_version",
-            "device.operating-system.build-version" => "build_version",
-            _ => return None,
-        };
-        self.subject.keys.get(key).cloned()
-    }
+/// Before its first report a device has said some of this in its check-ins.
+pub(super) fn said_elsewhere(subject: &Subject, item: &str) -> Option<Json> {
+    let key = match item {
+        "device.identifier.serial-number" => "serial_number",
+        "device.identifier.udid" => "udid",
+        "device.model.identifier" => "product_name",
+        "device.operating-system.version" => "os_version",
+        "device.operating-system.build-version" => "build_version",
+        _ => return None,
+    };
+    subject.keys.get(key).cloned()
 }

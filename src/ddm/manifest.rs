@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
+use super::predicate::Dialect;
 use super::subject::Subject;
 use super::update::catalogue::Catalogue;
 use super::update::standing::Standing;
 use super::update::{self, Updates};
-use super::{declaration, generation, plans};
+use super::{declaration, generation, plans, reads};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -61,6 +62,8 @@ pub struct Plan {
     declarations: BTreeMap<String, Planned>,
     organization: Map<String, Json>,
     updates: Updates,
+    /// Status items for tests that somebody's predicate reads.
+    for_tests: BTreeSet<String>,
 }
 
 struct Planned {
@@ -95,10 +98,14 @@ impl Plan {
             };
             (declaration.identifier, planned)
         });
+        let (declarations, groups) = (declarations.collect(), group::ranked(conn)?);
+        let mut for_tests = reads::for_tests(predicates(&declarations, &groups));
+        for_tests.extend(groups.iter().flat_map(Ranked::items_for_tests));
         Ok(Self {
             generation: generation::now(conn)?,
-            groups: group::ranked(conn)?,
-            declarations: declarations.collect(),
+            for_tests,
+            groups,
+            declarations,
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
             updates: Updates::read(conn)?,
         })
@@ -120,6 +127,20 @@ impl Plan {
         self.groups.iter().any(|group| group.reads(paths))
     }
 
+    /// What predicates read as `@property(…)` on a channel with this set. Of a key that several declarations
+    /// have, the last one's counts.
+    pub(super) fn properties(&self, manifest: &Manifest) -> Map<String, Json> {
+        let mut properties = Map::new();
+        for item in manifest.items.iter().filter(|item| item.declaration_type == own::PROPERTIES) {
+            let payload = match &item.own {
+                Some(body) => body["Payload"].as_object(),
+                None => self.declarations.get(&item.identifier).map(|planned| &planned.payload),
+            };
+            properties.extend(payload.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        properties
+    }
+
     /// What a channel should have.
     ///
     /// # Errors
@@ -130,15 +151,13 @@ impl Plan {
         names.retain(|name| name != DEFAULT);
         names.sort();
         let capabilities = Capabilities::of(conn, &subject.id)?;
-        let own = own::items(subject, &capabilities, &names, &self.organization);
+        let own = own::items(subject, &capabilities, &names, &self.organization, &self.for_tests);
         let target = subject.target(capabilities.types);
         let updates = self.updates.told(conn, subject, &groups, target.as_ref())?;
 
         let mut choice = Choice::new(self, &groups);
         choice.leave_out_unsupported(target.as_ref());
-        choice.leave_out_rivals(&groups);
-        choice.leave_out_incomplete(Kind::Activation);
-        choice.keep();
+        choice.keep(&groups);
 
         let mut items: Vec<Item> = own.into_iter().filter(|item| can_have(item, target.as_ref())).collect();
         items.extend(updates.items);
@@ -173,6 +192,17 @@ impl Plan {
     }
 }
 
+/// The conditions that devices evaluate.
+fn predicates<'a>(
+    declarations: &'a BTreeMap<String, Planned>,
+    groups: &'a [Ranked],
+) -> impl Iterator<Item = (&'a str, Dialect)> {
+    let activations = declarations.values().filter(|planned| planned.kind == Kind::Activation);
+    let of_activations = activations.filter_map(|planned| planned.payload.get("Predicate")?.as_str());
+    let of_groups = groups.iter().filter_map(|group| group.predicate.as_deref());
+    of_activations.chain(of_groups).map(|text| (text, Dialect::Device))
+}
+
 /// A hash of the set; the items are in order.
 fn token(items: &[Item]) -> String {
     let lines = items
@@ -196,10 +226,8 @@ struct Choice<'p> {
 }
 
 struct Wanted {
-    /// The place of the first of its groups.
-    rank: usize,
-    /// A group has it; otherwise something that a group has names it.
-    assigned: bool,
+    /// The place of the first group that has it; nothing if it is only named by what a group has.
+    assigned: Option<usize>,
     kept: bool,
     /// Why it is left out, as what follows its identifier.
     reason: Option<String>,
@@ -210,22 +238,21 @@ impl<'p> Choice<'p> {
         let mut choice = Self { plan, wanted: BTreeMap::new() };
         for (rank, group) in groups.iter().enumerate() {
             for identifier in &group.declarations {
-                choice.want(identifier, rank, true);
+                choice.want(identifier, Some(rank));
             }
         }
         choice
     }
 
     /// Activations name configurations, configurations name assets: it is never deeper, whatever is kept.
-    fn want(&mut self, identifier: &'p str, rank: usize, assigned: bool) {
+    fn want(&mut self, identifier: &'p str, assigned: Option<usize>) {
         let plan = self.plan;
         let Some(planned) = plan.declarations.get(identifier) else { return };
-        let wanted =
-            self.wanted.entry(identifier).or_insert(Wanted { rank, assigned, kept: false, reason: None });
-        wanted.assigned |= assigned;
+        let wanted = self.wanted.entry(identifier).or_insert(Wanted { assigned, kept: false, reason: None });
+        wanted.assigned = wanted.assigned.or(assigned);
         for name in &planned.names {
             if plan.declarations.get(name).is_some_and(|named| named.kind > planned.kind) {
-                self.want(name, rank, false);
+                self.want(name, None);
             }
         }
     }
@@ -242,6 +269,7 @@ impl<'p> Choice<'p> {
             wanted.reason = left_out(&planned.declaration_type, &planned.payload, target);
         }
         self.leave_out_incomplete(Kind::Configuration);
+        self.leave_out_incomplete(Kind::Activation);
     }
 
     /// What names something that is left out would be an error on the device.
@@ -260,52 +288,68 @@ impl<'p> Choice<'p> {
         }
     }
 
-    /// Where a device may have only one, the first group wins.
-    fn leave_out_rivals(&mut self, groups: &[&Ranked]) {
-        let mut singles: Vec<(usize, &'p str)> = self
-            .wanted
-            .iter()
-            .filter(|(identifier, wanted)| {
-                let planned = self.planned(identifier);
-                wanted.reason.is_none() && combine(&planned.declaration_type) == Combine::Single
-            })
-            .map(|(identifier, wanted)| (wanted.rank, *identifier))
-            .collect();
-        singles.sort_unstable();
+    /// Keeps what groups have, each with all that it names or not at all. Where a device may have only
+    /// one, the first group's stays: what is given up is given up for something that is there.
+    fn keep(&mut self, groups: &[&'p Ranked]) {
+        let assigned = self.wanted.iter().filter_map(|(name, wanted)| Some((wanted.assigned?, *name)));
+        let mut in_turn: Vec<(usize, &'p str)> = assigned.collect();
+        in_turn.sort_unstable();
         let mut winners: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-        for (rank, identifier) in singles {
-            let declaration_type = self.planned(identifier).declaration_type.as_str();
-            let Some((first, winner)) = winners.get(declaration_type) else {
-                winners.insert(declaration_type, (rank, identifier));
+        for (rank, identifier) in in_turn {
+            if self.wanted[identifier].reason.is_some() {
+                continue;
+            }
+            let whole = self.with_all_that_it_names(identifier);
+            let plan = self.plan;
+            let singles: Vec<(&str, &'p str)> = whole
+                .iter()
+                .map(|name| (plan.declarations[*name].declaration_type.as_str(), *name))
+                .filter(|(declaration_type, _)| combine(declaration_type) == Combine::Single)
+                .collect();
+            let mut with_these = winners.clone();
+            let rival = singles.into_iter().find_map(|(declaration_type, name)| {
+                let winner = *with_these.entry(declaration_type).or_insert((rank, name));
+                (winner.1 != name).then_some((declaration_type, name, winner))
+            });
+            let Some((declaration_type, name, (first, winner))) = rival else {
+                winners = with_these;
+                for name in whole {
+                    if let Some(wanted) = self.wanted.get_mut(name) {
+                        wanted.kept = true;
+                    }
+                }
                 continue;
             };
-            let group = &groups[*first].name;
+            let group = &groups[first].name;
             let words = format!(
                 "is left out because a device can have only one {declaration_type}, \
                  and {winner} of the group {group} comes first"
             );
-            if let Some(wanted) = self.wanted.get_mut(identifier) {
-                wanted.reason = Some(words);
+            self.give_up(name, words);
+            if identifier != name {
+                self.give_up(identifier, format!("is left out because it names {name}, which is left out"));
             }
-        }
-    }
-
-    /// Keeps what groups have, with what that names.
-    fn keep(&mut self) {
-        let mut next: Vec<&'p str> =
-            self.wanted.iter().filter(|(_, wanted)| wanted.assigned).map(|(name, _)| *name).collect();
-        while let Some(identifier) = next.pop() {
-            let planned = self.planned(identifier);
-            match self.wanted.get_mut(identifier) {
-                Some(wanted) if wanted.reason.is_none() && !wanted.kept => wanted.kept = true,
-                _ => continue,
-            }
-            next.extend(planned.names.iter().map(String::as_str));
         }
         for wanted in self.wanted.values_mut() {
             if !wanted.kept && wanted.reason.is_none() {
                 wanted.reason = Some("is left out together with what names it".to_owned());
             }
+        }
+    }
+
+    fn with_all_that_it_names(&self, identifier: &'p str) -> BTreeSet<&'p str> {
+        let (mut found, mut next) = (BTreeSet::new(), vec![identifier]);
+        while let Some(name) = next.pop() {
+            if self.wanted.contains_key(name) && found.insert(name) {
+                next.extend(self.planned(name).names.iter().map(String::as_str));
+            }
+        }
+        found
+    }
+
+    fn give_up(&mut self, identifier: &str, words: String) {
+        if let Some(wanted) = self.wanted.get_mut(identifier) {
+            wanted.reason = Some(words);
         }
     }
 

@@ -20,6 +20,7 @@ pub mod membership;
 pub mod plans;
 pub mod predicate;
 pub mod preview;
+pub mod reads;
 pub mod served;
 pub mod snapshot;
 pub mod standing;

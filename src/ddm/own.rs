@@ -25,6 +25,8 @@ use crate::storage::Tx;
 const MOST_ITEMS: usize = 200;
 const LONGEST_ITEM: usize = 128;
 
+/// The type of declarations that predicates read as `@property(…)`.
+pub(super) const PROPERTIES: &str = "com.apple.management.properties";
 /// How the server's own identifiers begin.
 pub const PREFIX: &str = "russet.";
 /// What is asked of a device that has not said yet what it can report.
@@ -92,10 +94,13 @@ impl Capabilities {
         Ok(Self { types, status_items: texts(&payloads["status-items"]) })
     }
 
-    /// What to subscribe to. Items for tests cost a device and tell nobody anything.
-    fn subscription(&self, subject: &Subject) -> BTreeSet<String> {
+    /// What to subscribe to. Items for tests cost a device and tell nobody anything, unless somebody's
+    /// predicate reads them.
+    fn subscription(&self, subject: &Subject, for_tests: &BTreeSet<String>) -> BTreeSet<String> {
         if let Some(items) = &self.status_items {
-            let sane = |item: &&String| !item.starts_with("test.") && item.len() <= LONGEST_ITEM;
+            let sane = |item: &&String| {
+                item.len() <= LONGEST_ITEM && (!item.starts_with("test.") || for_tests.contains(*item))
+            };
             return items.iter().filter(sane).take(MOST_ITEMS).cloned().collect();
         }
         let known = subject.platform.map(|platform| status_items_for(platform, subject.version.as_deref()));
@@ -110,16 +115,17 @@ pub(super) fn items(
     capabilities: &Capabilities,
     groups: &[String],
     organization: &Map<String, Json>,
+    for_tests: &BTreeSet<String>,
 ) -> Vec<Item> {
     let subscription: Vec<Json> =
-        capabilities.subscription(subject).into_iter().map(|name| json!({"Name": name})).collect();
+        capabilities.subscription(subject, for_tests).into_iter().map(|name| json!({"Name": name})).collect();
     let mut items = vec![
         item(
             "com.apple.management.server-capabilities",
             "server-capabilities",
             &json!({"Version": "1.0.0", "SupportedFeatures": {}}),
         ),
-        item("com.apple.management.properties", "properties", &properties(subject, groups).into()),
+        item(PROPERTIES, "properties", &properties(subject, groups).into()),
     ];
     if !subscription.is_empty() {
         items.push(item(

@@ -16,6 +16,7 @@ pub mod error;
 pub mod item;
 pub mod report;
 
+mod listed;
 mod read;
 mod wellformed;
 
@@ -60,11 +61,13 @@ pub fn keep(tx: &Tx<'_>, enrollment_id: &str, report: &Report) -> Result<Taken> 
     if report.full {
         error::forget(tx, enrollment_id)?;
     }
-    if let Some(declarations) = &report.declarations {
-        declared::replace(tx, enrollment_id, declarations)?;
-    }
+    let declarations = match &report.declarations {
+        Some(declarations) => declared::replace(tx, enrollment_id, declarations)?,
+        None => false,
+    };
     let mut notes = report.notes.clone();
-    let changed = item::merge(tx, enrollment_id, &report.items, report.full, &mut notes)?;
+    let mut changed = item::merge(tx, enrollment_id, &report.items, report.full, &mut notes)?;
+    changed.extend(declarations.then(|| DECLARATIONS.to_owned()));
     error::add(tx, enrollment_id, &notes, &report.errors)?;
     Ok(Taken { changed })
 }
@@ -81,7 +84,11 @@ pub fn is_repeated(conn: &Connection, enrollment_id: &str, raw: &[u8], now: Seco
 pub fn value(conn: &Connection, enrollment_id: &str, name: &str) -> Result<Option<Json>> {
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     for end in ends.collect::<Vec<_>>().into_iter().rev() {
-        if let Some(value) = item::value(conn, enrollment_id, &name[..end])? {
+        let value = match &name[..end] {
+            DECLARATIONS => listed::value(conn, enrollment_id)?,
+            item => item::value(conn, enrollment_id, item)?,
+        };
+        if let Some(value) = value {
             let mut inside = name[end..].split('.').filter(|part| !part.is_empty());
             let found = inside.try_fold(&value, |value, part| value.get(part));
             return Ok(Some(found.cloned().unwrap_or(Json::Null)));

@@ -53,9 +53,10 @@ pub(super) fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Resul
         queue::cancel_syncs(tx, enrollment_id)?;
     }
     match (refreshed.wake, refreshed.not_before) {
-        (false, _) => Ok(()),
         (true, None) => wake::due(tx, enrollment_id),
         (true, Some(at)) => wake::by(tx, enrollment_id, at),
+        (false, _) if refreshed.changed => nothing_to_tell(tx, enrollment_id),
+        (false, _) => Ok(()),
     }
 }
 
@@ -161,6 +162,11 @@ fn declarative_management(uuid: &str, tokens: Vec<u8>) -> Vec<u8> {
 /// A channel is about to be given the items of this token: there is nothing to wake it for any more.
 pub(super) fn told(tx: &Tx<'_>, enrollment_id: &str, token: &str) -> Result<()> {
     ddm::sync::told(tx, enrollment_id, token)?;
+    nothing_to_tell(tx, enrollment_id)
+}
+
+/// A channel that has what it should have, perhaps because an edit was taken back, is woken no more.
+fn nothing_to_tell(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     let outstanding = ddm::sync::find(tx, enrollment_id)?.is_some_and(|sync| sync.is_outstanding());
     if outstanding || queue::has_open(tx, enrollment_id)? {
         return Ok(());

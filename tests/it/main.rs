@@ -14,6 +14,7 @@ mod commands;
 mod crash;
 mod ddm;
 mod enrollment;
+mod fleet;
 mod hostile;
 mod library;
 mod names;

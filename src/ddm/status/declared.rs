@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 use super::MOST_ITEMS;
+use super::listed::list_of;
 use crate::clock::Seconds;
 use crate::error::Result;
 use crate::schema::declarations::{Kind, LONGEST_IDENTIFIER};
@@ -44,13 +45,16 @@ impl State {
 /// By identifier and ServerToken.
 pub type States = BTreeMap<(String, String), State>;
 
-/// Takes the states of a report, which replace all that were known.
-pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -> Result<()> {
+/// Takes the states of a report, which replace all that were known; answers whether they say anything else
+/// than before.
+pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -> Result<bool> {
     let mut known = states(tx, enrollment_id)?;
+    let mut changed = false;
     for (name, said) in declarations {
         if known.remove(name).is_some_and(|before| before.says_as(said)) {
             continue;
         }
+        changed = true;
         tx.prepare_cached(
             "INSERT INTO declaration_states (enrollment_id, identifier, server_token, kind, active, valid,
                                              reasons, reported_at)
@@ -70,25 +74,20 @@ pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -
         ])?;
     }
     for (identifier, server_token) in known.into_keys() {
+        changed = true;
         tx.prepare_cached(
             "DELETE FROM declaration_states WHERE enrollment_id = ?1 AND identifier = ?2 AND server_token = ?3",
         )?
         .execute([enrollment_id, &identifier, &server_token])?;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Reads the item `management.declarations`. When it became so is known when it is kept.
 pub(super) fn read(declarations: &Json) -> States {
     let mut states = States::new();
     for kind in Kind::ALL {
-        let list = match kind {
-            Kind::Activation => "activations",
-            Kind::Configuration => "configurations",
-            Kind::Asset => "assets",
-            Kind::Management => "management",
-        };
-        for said in declarations[list].as_array().into_iter().flatten() {
+        for said in declarations[list_of(kind)].as_array().into_iter().flatten() {
             let text =
                 |key: &str| said[key].as_str().filter(|text| (1..=LONGEST_IDENTIFIER).contains(&text.len()));
             let (Some(identifier), Some(token)) = (text("identifier"), text("server-token")) else {

@@ -12,6 +12,7 @@ mod claims;
 mod clock;
 mod connect;
 mod cuts;
+mod declarations;
 mod disk;
 mod enrollment;
 mod forge;
