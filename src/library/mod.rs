@@ -8,6 +8,9 @@
 //! devices want as a document together with its password.
 
 pub mod asset;
+pub mod services;
+
+pub mod zip;
 
 use crate::content::Kept;
 use crate::ddm::served::Content;
