@@ -114,6 +114,15 @@ impl Object {
         }
     }
 
+    /// An object of anything.
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(members)),
+            Some(_) => Err(Error::invalid_at(pointer(name), format!("{name} must be an object"))),
+        }
+    }
+
     /// Passes over members that a GET of the same object adds, so that what was read can be sent back.
     pub(super) fn pass_over(&mut self, names: &[&str]) {
         for name in names {
