@@ -123,6 +123,11 @@ impl Object {
         }
     }
 
+    /// Takes out whatever there is.
+    pub(super) fn any(&mut self, name: &str) -> Option<Value> {
+        self.take(name)
+    }
+
     /// Passes over members that a GET of the same object adds, so that what was read can be sent back.
     pub(super) fn pass_over(&mut self, names: &[&str]) {
         for name in names {

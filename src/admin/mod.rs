@@ -8,6 +8,9 @@
 //! listed in [`Admin::routes`] alone.
 
 mod apply;
+mod apply_files;
+mod apply_services;
+mod asset;
 mod audit;
 mod auth;
 mod background_task;
@@ -26,6 +29,7 @@ mod nanohub;
 mod page;
 mod precondition;
 mod preview;
+mod profile;
 mod push;
 mod push_certificate;
 mod query;
@@ -33,7 +37,9 @@ mod reply;
 mod service;
 mod session;
 mod status;
+mod takeover;
 mod token;
+mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -42,11 +48,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY};
+use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Router, middleware};
 
 use crate::clock::Seconds;
+use crate::content;
 use crate::enroll::guesses::Guesses;
+use crate::error::{Error, Result};
 use crate::mdm::Mdm;
 use crate::request;
 use auth::Scope;
@@ -111,6 +122,15 @@ fn table() -> Vec<Route> {
             Admin,
             put(group::put_declaration).delete(group::delete_declaration),
         ),
+        ("/api/v1/profiles", Read, get(profile::list)),
+        ("/api/v1/profiles/{identifier}", Read, get(profile::show)),
+        ("/api/v1/profiles/{identifier}", Admin, large(put(profile::put)).delete(profile::delete)),
+        ("/api/v1/profiles/{identifier}/content", Admin, get(profile::content)),
+        ("/api/v1/assets", Read, get(asset::list)),
+        ("/api/v1/assets/{identifier}", Read, get(asset::show)),
+        ("/api/v1/assets/{identifier}", Admin, in_pieces(put(asset::put)).delete(asset::delete)),
+        ("/api/v1/assets/{identifier}/content", Admin, get(asset::content)),
+        ("/api/v1/uploads/{sha256}", Admin, in_pieces(put(upload::put)).get(upload::show)),
         // It changes nothing; a condition may be too long for an address.
         ("/api/v1/preview", Read, post(preview::post)),
         ("/api/v1/apply", Admin, large(post(apply::post))),
@@ -181,6 +201,26 @@ fn large(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
     routes
         .layer::<_, Infallible>(DefaultBodyLimit::max(COMMAND_LIMIT))
         .layer(request::limit(COMMAND_LIMIT as u64))
+}
+
+/// Routes whose bodies are written to the disk while they come.
+fn in_pieces(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
+    routes.layer(request::limit_in_pieces(content::LARGEST))
+}
+
+/// Bytes that somebody uploaded are saved by a browser and never shown as a page of this server's.
+fn as_download(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    response
+}
+
+/// Work that takes its time, beside the requests of others.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|source| Error::caused("a request's work could not be finished", source))?
 }
 
 impl Admin {

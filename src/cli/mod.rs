@@ -9,8 +9,10 @@
 
 mod admin;
 mod apply;
+mod bytes;
 mod check;
 mod client;
+mod compliance;
 mod demo;
 mod device;
 mod difference;
@@ -65,6 +67,8 @@ enum Command {
     /// Devices: list, show, send a command.
     #[command(subcommand)]
     Device(device::Device),
+    /// Says which devices are as they should be, and what is wrong with the others.
+    Compliance(compliance::Compliance),
     /// Makes groups and declarations what the files of a folder say.
     Apply(apply::Apply),
     /// Writes groups and declarations as files of a folder.
@@ -182,6 +186,7 @@ async fn asynchronous(command: Command) -> Done {
         Command::Admin(command) => command.run().await,
         Command::Invite(command) => command.run().await,
         Command::Device(command) => command.run().await,
+        Command::Compliance(compliance) => compliance.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,
         Command::Check(check) => check.run(),

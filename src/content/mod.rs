@@ -198,6 +198,26 @@ impl Contents {
         }
     }
 
+    /// Bytes that are kept already, as if they were received again; nothing when these are not here, or
+    /// only as a secret.
+    ///
+    /// # Errors
+    /// The database's; the sealing key's.
+    pub fn received(&self, conn: &Connection, sha256: &str) -> Result<Option<Received>> {
+        // Whoever looks between the row and this would remove the file.
+        let mut pending = self.pending();
+        let Some(kept) = known(conn, sha256)? else { return Ok(None) };
+        let place = if kept.size <= IN_DATABASE {
+            drop(pending);
+            Place::Memory(self.load(conn, &kept)?)
+        } else {
+            *pending.entry(kept.id.clone()).or_default() += 1;
+            drop(pending);
+            Place::File(Pending { contents: self.clone(), name: kept.id.clone() })
+        };
+        Ok(Some(Received { sha256: kept.id, size: kept.size, place }))
+    }
+
     /// Removes files that no row names and nobody is about to keep; a background task's.
     ///
     /// # Errors
@@ -257,6 +277,20 @@ pub fn find(conn: &Connection, user: &str) -> Result<Option<Kept>> {
         .query_row([user], |row| {
             let size: i64 = row.get(1)?;
             Ok(Kept { id: row.get(0)?, size: size.cast_unsigned(), secret: row.get(2)? })
+        })
+        .optional()?)
+}
+
+/// What is kept under this hash, for whomever; no secret.
+///
+/// # Errors
+/// The database's.
+pub fn known(conn: &Connection, sha256: &str) -> Result<Option<Kept>> {
+    Ok(conn
+        .prepare_cached("SELECT id, size FROM contents WHERE id = ?1 AND secret = 0")?
+        .query_row([sha256], |row| {
+            let size: i64 = row.get(1)?;
+            Ok(Kept { id: row.get(0)?, size: size.cast_unsigned(), secret: false })
         })
         .optional()?)
 }

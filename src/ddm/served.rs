@@ -343,6 +343,15 @@ fn content_of(conn: &Connection, links: &BTreeSet<Link>) -> Result<Option<String
     Ok((!ids.is_empty()).then(|| ids.join(" ")))
 }
 
+/// The profiles that a declaration points to.
+///
+/// # Errors
+/// The database's.
+pub fn profiles_of(conn: &Connection, declaration: &str) -> Result<Vec<String>> {
+    let links = links_of(conn, declaration)?.into_iter();
+    Ok(links.filter(|(kind, _)| *kind == Kind::Profile).map(|(_, name)| name).collect())
+}
+
 fn links_of(conn: &Connection, declaration: &str) -> Result<BTreeSet<Link>> {
     let mut statement =
         conn.prepare_cached("SELECT kind, identifier FROM served_links WHERE declaration = ?1")?;

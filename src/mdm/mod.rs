@@ -30,6 +30,7 @@ mod check_out;
 mod checkin;
 mod connect;
 mod declarative_management;
+mod download;
 mod limit;
 mod token_update;
 
@@ -40,7 +41,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State as Handle};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::put;
+use axum::routing::{get, put};
 use rusqlite::Connection;
 
 use crate::apns::Apns;
@@ -108,6 +109,8 @@ impl Mdm {
         Router::new()
             .route("/mdm/checkin", put(checkin))
             .route("/mdm/connect", put(connect))
+            .route("/mdm/profiles/{identifier}", get(download::profile))
+            .route("/mdm/assets/{identifier}", get(download::asset))
             .with_state(self.clone())
     }
 

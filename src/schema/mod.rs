@@ -14,6 +14,7 @@ pub mod checkin;
 pub mod commands;
 pub mod declarations;
 pub mod platform;
+pub mod profiles;
 pub mod reasons;
 pub mod secrets;
 pub mod services;

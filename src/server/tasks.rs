@@ -17,6 +17,7 @@ use crate::config::TlsMode;
 use crate::ddm;
 use crate::enroll::{Signer, session};
 use crate::error::Result;
+use crate::library::upload;
 use crate::mdm::{event, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
 use crate::storage::Tx;
@@ -39,6 +40,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
         app.store.write("commands.expire", queue::expire_all).await
     });
     every(tasks, app, "files", Duration::from_secs(3600), |app| async move {
+        app.store.write("uploads.thin", upload::thin).await?;
         app.mdm.contents.sweep(&app.store).await
     });
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
