@@ -84,6 +84,10 @@ impl<'a> Declared<'a> {
                 "It cannot be told declarations: its system is too old, or it waits in Setup Assistant.";
             return Fact::not_applicable("declarations", words);
         }
+        // What the server makes for everybody goes out with something else, or not at all.
+        if self.manifest.items.iter().all(|item| item.own.is_some()) {
+            return Fact::not_applicable("declarations", "Nothing is declared for it that it can have.");
+        }
         let (mut failed, mut waiting, mut since) = (Vec::new(), 0, None);
         for item in &self.manifest.items {
             match self.state(item) {

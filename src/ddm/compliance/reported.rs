@@ -60,7 +60,11 @@ fn fact(
 ) -> Result<Fact> {
     Ok(match said(conn, subject, item)? {
         Said::Never(words) => Fact::not_applicable(name, words),
-        Said::NotYet => Fact::new(name, None, "It has not said so far."),
+        Said::NotYet => Fact::new(
+            name,
+            None,
+            "It has not said so far; devices report of themselves once something is declared for them.",
+        ),
         Said::It(item) => {
             let reported = item.value.unwrap_or_default();
             let (value, words) = read(&reported);

@@ -82,6 +82,10 @@ async fn what_a_system_cannot_tell_is_not_held_against_it() {
         assert_eq!(standing(&found, "services"), Standing::NotApplicable);
         assert_eq!(standing(&found, "lockdown_mode"), Standing::NotApplicable, "26.1 is too old to tell");
         assert_eq!(standing(&found, "passcode_present"), Standing::Noted);
+        assert_eq!(standing(&found, "declarations"), Standing::NotApplicable, "nobody declares anything");
+        declare(tx, "com.apple.configuration.management.test", "test", json!({"Echo": "x"}));
+        let found = look(tx, &phone, &any);
+        assert_eq!(standing(&found, "declarations"), Standing::Unknown);
         assert_eq!(found.compliant(), None, "it has not spoken yet");
         settle(tx, &phone, &[]);
         report(tx, "P", &json!({"passcode": {"is-present": false, "is-compliant": true}}));
