@@ -62,14 +62,14 @@ impl Services {
             let look = || services::get(tx, contents, &sent.identifier);
             let before = look()?;
             let put = service::put_in(tx, contents, sent, edit).map_err(|error| at(&place, error))?;
-            note("service configuration", &sent.identifier, &place, put, (before, look()?), done);
+            note("service configuration", &sent.identifier, &place, &put, (before, look()?), done);
         }
         for (index, sent) in self.tasks.iter().flatten().enumerate() {
             let place = format!("/{TASKS}/{index}");
             let look = || tasks::get(tx, contents, &sent.identifier);
             let before = look()?;
             let put = background_task::put_in(tx, contents, sent, edit).map_err(|error| at(&place, error))?;
-            note("background task", &sent.identifier, &place, put, (before, look()?), done);
+            note("background task", &sent.identifier, &place, &put, (before, look()?), done);
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ fn note(
     kind: &'static str,
     name: &str,
     place: &str,
-    put: Put,
+    put: &Put,
     (before, after): (Option<Value>, Option<Value>),
     done: &mut Done,
 ) {

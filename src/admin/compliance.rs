@@ -150,6 +150,9 @@ impl Summary {
     }
 }
 
+/// What a list has: devices by their IDs, and the summary of all.
+type Walked = (Vec<(String, Value)>, Option<Summary>);
+
 /// Devices after `after`, at most `limit`; and of all of them the summary, if `after` is the beginning.
 fn walk(
     conn: &Connection,
@@ -157,7 +160,7 @@ fn walk(
     members: Option<&Members>,
     after: Option<String>,
     limit: u32,
-) -> Result<(Vec<(String, Value)>, Option<Summary>)> {
+) -> Result<Walked> {
     let plan = Plan::read(conn)?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut summary = after.is_none().then(Summary::default);
