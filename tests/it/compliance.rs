@@ -19,7 +19,7 @@ fn config_of(mac: &Device) -> Option<String> {
 
 fn fact<'a>(device: &'a Json, name: &str) -> &'a Json {
     let facts = device["facts"].as_array().unwrap();
-    facts.iter().find(|fact| fact["name"] == name).unwrap_or_else(|| panic!("{name}: {device}"))
+    facts.iter().find(|fact| fact["name"] == name).unwrap()
 }
 
 fn state(device: &Json, name: &str) -> String {

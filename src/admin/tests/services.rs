@@ -33,7 +33,7 @@ async fn a_service_configuration_is_written_read_changed_under_its_tag_and_delet
     assert_eq!(list["items"][0]["files"], json!({"etc/ssh/sshd_config": 4}));
     assert_eq!(house.ask("DELETE", SSHD).send().await.status, 204);
     house.ask("GET", SSHD).send().await.refused(404, "not_found");
-    let audit: Vec<String> = house.app.store.peek(|conn| lines(conn)).unwrap();
+    let audit: Vec<String> = house.app.store.peek(lines).unwrap();
     let ours: Vec<&String> = audit.iter().filter(|line| line.contains("service-configuration")).collect();
     assert_eq!(ours.len(), 3, "two changes and the end: {audit:?}");
     assert!(ours[0].contains("school.sshd") && !ours[0].contains("A b"), "{ours:?}");

@@ -31,7 +31,7 @@ fn device(id: &str, platform: Platform, version: &str) -> Subject {
     }
 }
 
-fn declare(tx: &Tx<'_>, declaration_type: &str, identifier: &str, payload: Json) {
+fn declare(tx: &Tx<'_>, declaration_type: &str, identifier: &str, payload: &Json) {
     let body = json!({"Type": declaration_type, "Identifier": identifier, "Payload": payload});
     declaration::put(tx, &check(&body, false).unwrap(), false, EDIT).unwrap();
     group::add_declaration(tx, "default", identifier, EDIT).unwrap();
@@ -83,7 +83,7 @@ async fn what_a_system_cannot_tell_is_not_held_against_it() {
         assert_eq!(standing(&found, "lockdown_mode"), Standing::NotApplicable, "26.1 is too old to tell");
         assert_eq!(standing(&found, "passcode_present"), Standing::Noted);
         assert_eq!(standing(&found, "declarations"), Standing::NotApplicable, "nobody declares anything");
-        declare(tx, "com.apple.configuration.management.test", "test", json!({"Echo": "x"}));
+        declare(tx, "com.apple.configuration.management.test", "test", &json!({"Echo": "x"}));
         let found = look(tx, &phone, &any);
         assert_eq!(standing(&found, "declarations"), Standing::Unknown);
         assert_eq!(found.compliant(), None, "it has not spoken yet");
@@ -120,8 +120,8 @@ async fn what_is_declared_is_wanted_and_what_failed_is_said() {
     let done = store.write("test", |tx| {
         let any = Wants::default();
         let phone = device("P", Platform::Ios, "26.1");
-        declare(tx, "com.apple.configuration.passcode.settings", "passcode", json!({"MinimumLength": 6}));
-        declare(tx, "com.apple.configuration.management.test", "test", json!({"Echo": "x"}));
+        declare(tx, "com.apple.configuration.passcode.settings", "passcode", &json!({"MinimumLength": 6}));
+        declare(tx, "com.apple.configuration.management.test", "test", &json!({"Echo": "x"}));
         report(tx, "P", &json!({"passcode": {"is-present": false, "is-compliant": false}}));
         settle(tx, &phone, &["test"]);
         let found = look(tx, &phone, &any);
@@ -150,7 +150,7 @@ async fn nobody_is_behind_before_the_time_until_which_they_may_be() {
         let enforce = |version: &str, at: Seconds| {
             let at = rfc3339(at);
             let payload = json!({"TargetOSVersion": version, "TargetLocalDateTime": at.trim_end_matches('Z')});
-            declare(tx, "com.apple.configuration.softwareupdate.enforcement.specific", "update", payload);
+            declare(tx, "com.apple.configuration.softwareupdate.enforcement.specific", "update", &payload);
         };
         enforce("26.2", tx.now() + DAY);
         assert_eq!(standing(&look(tx, &phone, &any), "os_current"), Standing::Noted);
