@@ -121,10 +121,12 @@ async fn hostile_files_are_refused_where_they_stand_and_leave_nothing() {
         assert_eq!(appliance.api("PUT", SSHD, Some(body)).await.0, 400);
     }
     let task = "/api/v1/background-tasks/task";
+    let launchd =
+        |context: &str| json!([{"context": context, "plist": {"Label": "a", "Program": "/bin/ls"}}]);
     for body in [
         json!({"task_type": "org.example.task"}),
-        json!({"task_type": "../x", "launchd": [{"context": "daemon", "plist": {"Label": "a", "Program": "/bin/ls"}}]}),
-        json!({"task_type": "org.example.task", "launchd": [{"context": "root", "plist": {"Label": "a", "Program": "/bin/ls"}}]}),
+        json!({"task_type": "../x", "launchd": launchd("daemon")}),
+        json!({"task_type": "org.example.task", "launchd": launchd("root")}),
         json!({"task_type": "org.example.task", "launchd": [{"context": "agent", "plist": "<plist>"}]}),
         json!({"task_type": "org.example.task", "executable": "school.nothing"}),
     ] {

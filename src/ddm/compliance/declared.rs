@@ -6,14 +6,13 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};
 
-use super::Fact;
+use super::{Fact, said};
 use crate::ddm::manifest::{Item, Manifest, Plan};
 use crate::ddm::standing::reasons;
 use crate::ddm::status;
 use crate::ddm::status::declared::{State, States};
 use crate::ddm::subject::Subject;
 use crate::error::Result;
-use crate::id::printable;
 use crate::schema::platform::Platform;
 
 const PASSCODE: &str = "com.apple.configuration.passcode.settings";
@@ -168,9 +167,9 @@ fn why(state: &State) -> String {
     let Some(first) = first.or(reasons.first()) else {
         return "It gives no reason.".to_owned();
     };
-    let said = first["description"].as_str().filter(|said| !said.is_empty());
+    let description = first["description"].as_str().filter(|said| !said.is_empty());
     let words = first["words"].as_str().unwrap_or_default();
-    said.map_or_else(|| words.to_owned(), |said| format!("{words} It says: {said}"))
+    description.map_or_else(|| words.to_owned(), |text| format!("{words} It says: {}", said(text)))
 }
 
 /// What is wrong with a background task that this configuration made, if anything.
@@ -182,11 +181,11 @@ fn unwell(tasks: &Json, configuration: &str) -> Option<String> {
         let is_unwell = made_by == Some(configuration) && state != "enabled";
         is_unwell.then(|| (launchd["label"].as_str().unwrap_or_default(), state))
     })?;
-    let (label, state) = (printable(of_ours.0), of_ours.1);
+    let (label, state) = (said(of_ours.0), of_ours.1);
     Some(match state {
         "requires-approval" => format!("{label} waits until the user allows it in System Settings."),
         "not-found" => format!("launchd does not find the property list of {label}."),
         "not-registered" => format!("{label} is not registered with launchd."),
-        other => format!("{label} is {:?}.", printable(other)),
+        other => format!("{label} is {:?}.", said(other)),
     })
 }

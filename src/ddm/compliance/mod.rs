@@ -3,7 +3,8 @@
 //! `admin` shows them for a device, a group and all. Which items a system reports at all is in Apple's
 //! table ([`crate::schema::status`]); what a device cannot tell is not held against it.
 //!
-//! **Invariant:** what is not known is unknown, never good and never bad.
+//! **Invariant:** what is not known is unknown, never good and never bad; and no device can make a fact
+//! long.
 
 mod declared;
 mod reported;
@@ -19,6 +20,7 @@ use super::status::report;
 use super::subject::Subject;
 use crate::clock::{DAY, HOUR, MINUTE, Seconds, rfc3339};
 use crate::error::{Error, Result};
+use crate::id::printable;
 
 /// The names of all facts, in the order in which they are shown.
 pub const NAMES: [&str; 10] = [
@@ -34,6 +36,8 @@ pub const NAMES: [&str; 10] = [
     "contact",
 ];
 
+/// What a device says is shown up to here: a page has many of them.
+const LONGEST_SAID: usize = 300;
 /// A device that nobody has seen for longer may have become anything.
 const RECENT: Seconds = 14 * DAY;
 
@@ -216,6 +220,11 @@ fn contact(seen: Option<Seconds>, reported: Option<Seconds>, now: Seconds) -> Fa
         }
     };
     Fact { since: seen, ..Fact::new("contact", value, words) }
+}
+
+/// A text of a device, fit for a sentence.
+fn said(text: &str) -> String {
+    printable(text).chars().take(LONGEST_SAID).collect()
 }
 
 /// How long ago that was, as people say it.

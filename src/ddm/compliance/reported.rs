@@ -5,7 +5,7 @@
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
-use super::Fact;
+use super::{Fact, LONGEST_SAID};
 use crate::ddm::status::item::{self, Item};
 use crate::ddm::subject::Subject;
 use crate::error::Result;
@@ -66,8 +66,9 @@ fn fact(
             "It has not said so far; devices report of themselves once something is declared for them.",
         ),
         Said::It(item) => {
-            let reported = item.value.unwrap_or_default();
-            let (value, words) = read(&reported);
+            let value = item.value.unwrap_or_default();
+            let reported = if value.to_string().len() <= LONGEST_SAID { value.clone() } else { Json::Null };
+            let (value, words) = read(&value);
             Fact { reported, since: Some(item.reported_at), ..Fact::new(name, value, words) }
         }
     })

@@ -8,13 +8,12 @@
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
-use super::Fact;
 use super::declared::Enforced;
+use super::{Fact, said};
 use crate::clock::{HOUR, Seconds, parse_rfc3339};
 use crate::ddm::status::{self, item};
 use crate::ddm::subject::Subject;
 use crate::error::Result;
-use crate::id::printable;
 use crate::schema::platform::compare_versions;
 
 const VERSION: &str = "device.operating-system.version";
@@ -27,18 +26,17 @@ pub(super) fn current(
     enforced: &[Enforced<'_>],
     now: Seconds,
 ) -> Result<Fact> {
-    let said = item::find(conn, &subject.id, VERSION)?;
-    let since = said.as_ref().map(|item| item.reported_at);
-    let reported =
-        said.and_then(|item| item.value?.as_str().map(str::to_owned)).or_else(|| subject.version.clone());
+    let item = item::find(conn, &subject.id, VERSION)?;
+    let since = item.as_ref().map(|item| item.reported_at);
+    let reported = item.and_then(|item| item.value?.as_str().map(said)).or_else(|| subject.version.clone());
     let Some(version) = reported else {
         return Ok(Fact::new("os_current", None, "It has not said which version it runs.").noted());
     };
     let text = |name: &str| -> Result<String> {
         let value = status::value(conn, &subject.id, name)?;
-        Ok(value.as_ref().and_then(Json::as_str).map(printable).unwrap_or_default())
+        Ok(value.as_ref().and_then(Json::as_str).map(said).unwrap_or_default())
     };
-    let runs = format!("It runs {}", printable(&version));
+    let runs = format!("It runs {}", said(&version));
     let wanted = enforced.iter().max_by(|one, other| compare_versions(one.version, other.version));
     let fact = match wanted {
         Some(wanted) if compare_versions(&version, wanted.version).is_ge() => {

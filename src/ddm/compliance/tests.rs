@@ -149,13 +149,15 @@ async fn nobody_is_behind_before_the_time_until_which_they_may_be() {
         let phone = device("P", Platform::Ios, "26.1");
         let enforce = |version: &str, at: Seconds| {
             let at = rfc3339(at);
-            let payload = json!({"TargetOSVersion": version, "TargetLocalDateTime": at.trim_end_matches('Z')});
+            let payload =
+                json!({"TargetOSVersion": version, "TargetLocalDateTime": at.trim_end_matches('Z')});
             declare(tx, "com.apple.configuration.softwareupdate.enforcement.specific", "update", &payload);
         };
         enforce("26.2", tx.now() + DAY);
         assert_eq!(standing(&look(tx, &phone, &any), "os_current"), Standing::Noted);
         enforce("26.2", tx.now() - DAY);
-        report(tx, "P", &json!({"softwareupdate": {"install-state": "failed", "failure-reason": {"count": 1, "reason": "no space"}}}));
+        let failure = json!({"count": 1, "reason": "no space"});
+        report(tx, "P", &json!({"softwareupdate": {"install-state": "failed", "failure-reason": failure}}));
         let found = look(tx, &phone, &any);
         assert_eq!(standing(&found, "os_current"), Standing::Failing);
         assert!(found.facts[5].words.contains("no space"), "{}", found.facts[5].words);

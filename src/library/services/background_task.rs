@@ -196,8 +196,9 @@ fn look_into(conn: &Connection, contents: &Contents, executable: &str) -> Result
         )));
     }
     Ok((!entries.iter().any(zip::Entry::is_executable)).then(|| {
-        format!("No file in {executable} is executable; set the mode with chmod +x and make the archive on a Mac or \
-                 a Unix.")
+        format!(
+            "No file in {executable} is executable; set the mode with chmod +x, and make the archive on a Mac."
+        )
     }))
 }
 

@@ -200,13 +200,15 @@ fn whole(
         return Ok(None);
     }
     let Some(files) = zip::read(&contents.load(conn, &asset.kept)?) else { return Ok(None) };
+    let is_later = asset.updated_at > declared.updated_at;
+    let updated_by = if is_later { &asset.updated_by } else { &declared.updated_by };
     let shown = json!({
         "identifier": declared.identifier,
         "service": declared.payload.get("ServiceType"),
         "files": null,
         "archive": {"asset": archive, "size": asset.kept.size, "sha256": asset.kept.sha256()},
         "updated_at": rfc3339(declared.updated_at.max(asset.updated_at)),
-        "updated_by": if asset.updated_at > declared.updated_at { &asset.updated_by } else { &declared.updated_by },
+        "updated_by": updated_by,
     });
     Ok(Some((asset, files, shown)))
 }

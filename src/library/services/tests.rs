@@ -104,7 +104,10 @@ async fn a_background_task_has_its_property_lists_and_no_others() {
         };
         background_task::prepare(contents, sent)
     };
-    let is_invalid = |answer: Result<background_task::Checked>, at: &str| matches!(answer, Err(Error::Invalid { pointer: Some(pointer), .. }) if pointer == at);
+    let is_invalid = |answer: Result<background_task::Checked>, at: &str| {
+        let Err(Error::Invalid { pointer, .. }) = answer else { return false };
+        pointer.as_deref() == Some(at)
+    };
     assert!(is_invalid(task(&contents, &["a", "a"], None), "/launchd/1/plist/Label"));
     assert!(is_invalid(task(&contents, &[], None), "/launchd"));
     assert!(is_invalid(task(&contents, &["a"; 21], None), "/launchd"));

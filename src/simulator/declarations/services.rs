@@ -189,7 +189,7 @@ fn table(archive: &[u8]) -> Option<Entries> {
     };
     let end = archive.windows(4).rposition(|four| four == b"PK\x05\x06")?;
     archive.get(end..end + 22)?;
-    let (count, mut at) = (number(end + 10, 2)?, number(end + 16, 4)?);
+    let (count, mut at) = (number(end + 10, 2)?, number(end + 16, 4).filter(|at| *at < archive.len())?);
     let mut entries = Entries::new();
     for _ in 0..count {
         if archive.get(at..at.checked_add(4)?)? != b"PK\x01\x02" {
@@ -197,7 +197,7 @@ fn table(archive: &[u8]) -> Option<Entries> {
         }
         let (method, size, real_size) = (number(at + 10, 2)?, number(at + 20, 4)?, number(at + 24, 4)?);
         let [name, extra, comment] = [number(at + 28, 2)?, number(at + 30, 2)?, number(at + 32, 2)?];
-        let local = number(at + 42, 4)?;
+        let local = number(at + 42, 4).filter(|local| *local < archive.len())?;
         let text = std::str::from_utf8(archive.get(at + 46..at + 46 + name)?).ok()?.to_owned();
         let begin = local + 30 + number(local + 26, 2)? + number(local + 28, 2)?;
         let bytes = archive.get(begin..begin.checked_add(size)?)?;
