@@ -177,3 +177,22 @@ async fn a_secret_reaches_the_device_and_no_file_beside_it() {
         assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()));
     }
 }
+
+#[tokio::test]
+async fn a_device_fetches_what_is_declared_for_its_user() {
+    let mut appliance = Appliance::start().await;
+    let mut mac = appliance.enroll(Kind::Mac).await;
+    let (_, list) = appliance.api("GET", "/api/v1/enrollments", None).await;
+    let users = list["items"].as_array().unwrap().iter().filter(|one| one["channel"] == "user");
+    let ids: Vec<String> = users.map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 1, "{list}");
+    appliance.upload("/api/v1/profiles/wifi?declare=legacy", PROFILE, wifi("000000000004", "x")).await;
+    let url = format!("{}/mdm/profiles/wifi", appliance.config.server.public_url);
+    assert_eq!(mac.fetch(&url).await.unwrap().status, 404);
+    let group = json!({"members": ids, "declarations": ["wifi"]});
+    assert!(appliance.api("PUT", "/api/v1/groups/library", Some(group)).await.0.is_success());
+    // Also before anybody looked at the set anew.
+    assert_eq!(mac.fetch(&url).await.unwrap().status, 200);
+    settle(&mut mac).await;
+    assert_eq!(uuids(&mac), ["6F2C1A50-0000-4000-8000-000000000004"]);
+}
