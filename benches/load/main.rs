@@ -8,6 +8,7 @@
 
 mod ceiling;
 mod client;
+mod declarations;
 mod drive;
 mod prepare;
 mod process;
@@ -30,7 +31,8 @@ use crate::process::Process;
 use crate::scenario::{Ceilings, SCENARIOS, Scenario};
 use crate::table::{Figure, Memory, Report};
 
-type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in words.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +43,7 @@ struct Failed(String);
 #[derive(Parser)]
 #[command(name = "load")]
 struct Arguments {
-    /// idle, cycle, enrollment; all of them when left out.
+    /// idle, cycle, tokens, items, declaration, status, enrollment; all of them when left out.
     scenarios: Vec<String>,
     /// 100 enrollments and a second for each scenario: whether it works, not how fast.
     #[arg(long, conflicts_with = "gate")]
@@ -106,9 +108,16 @@ async fn run(arguments: &Arguments) -> Result<bool> {
 
     let mut report = Report::default();
     for &enrollments in &arguments.enrollments {
-        let own = folder.path().join(enrollments.to_string());
-        std::fs::create_dir(&own)?;
-        Box::pin(measure(arguments, &scenarios, &own, &apple, &ceilings, enrollments, &mut report)).await?;
+        for declarative in [false, true] {
+            let some: Vec<Scenario> =
+                scenarios.iter().copied().filter(|one| one.is_declarative() == declarative).collect();
+            if some.is_empty() {
+                continue;
+            }
+            let own = folder.path().join(format!("{enrollments} {declarative}"));
+            std::fs::create_dir(&own)?;
+            Box::pin(measure(arguments, &some, &own, &apple, &ceilings, enrollments, &mut report)).await?;
+        }
     }
     let tables = report.markdown();
     println!("{tables}");
@@ -124,7 +133,11 @@ async fn run(arguments: &Arguments) -> Result<bool> {
 
 fn chosen(words: &[String]) -> Result<Vec<Scenario>> {
     let known = |word: &String| SCENARIOS.into_iter().find(|scenario| scenario.word() == word);
-    let unknown = |word: &String| Failed(format!("there is no scenario {word}: idle, cycle or enrollment"));
+    let unknown = |word: &String| {
+        Failed(format!(
+            "there is no scenario {word}: idle, cycle, tokens, items, declaration, status or enrollment"
+        ))
+    };
     if words.is_empty() {
         return Ok(SCENARIOS.to_vec());
     }
@@ -166,15 +179,17 @@ async fn measure(
     } else {
         0
     };
-    let mut prepared = Prepared::new(folder, apple, enrollments, newcomers).await?;
+    let declarative = scenarios.iter().any(|scenario| scenario.is_declarative());
+    let mut prepared = Prepared::new(folder, apple, enrollments, newcomers, declarative).await?;
     prepared.register(apple);
     let server = Process::serve(&prepared.config, prepared.port)?;
-    if scenarios.contains(&Scenario::Cycle) {
+    if declarative || scenarios.contains(&Scenario::Cycle) {
         prepared.make_token()?;
     }
     let address = Address::new(prepared.port, &prepared.anchor)?;
     let mut memory = Memory {
         enrollments,
+        declarative,
         started: server.memory("VmRSS")?,
         database_before: prepared.database()?,
         ..Memory::default()
@@ -198,6 +213,11 @@ async fn measure(
         if scenario != Scenario::Enrollment {
             memory.loaded = server.memory("VmRSS")?;
         }
+    }
+    if declarative {
+        let changed = declarations::change(&prepared, (&server, &address), apple).await?;
+        eprintln!("{enrollments} enrollments: a declaration changed for all in {:?}", changed.pushed);
+        report.changed.push(changed);
     }
     memory.enrolled = server.memory("VmRSS")?;
     memory.highest = server.memory("VmHWM")?;

@@ -31,7 +31,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::requests::{Device, unlock_token, xml};
-use crate::{Failed, Result, parallel};
+use crate::{Failed, Result, declarations, parallel};
 
 /// How many keys the devices share.
 const KEYS: usize = 16;
@@ -63,7 +63,13 @@ struct Made {
 }
 
 impl Prepared {
-    pub(crate) async fn new(folder: &Path, apple: &Apple, enrolled: usize, newcomers: usize) -> Result<Self> {
+    pub(crate) async fn new(
+        folder: &Path,
+        apple: &Apple,
+        enrolled: usize,
+        newcomers: usize,
+        declarative: bool,
+    ) -> Result<Self> {
         let reserved = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         reserved.set_reuse_address(true)?;
         reserved.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
@@ -99,6 +105,9 @@ impl Prepared {
             });
             devices.extend(written.await?.into_iter().map(|made| made.device));
         }
+        if declarative {
+            declarations::declare(&app, &devices).await?;
+        }
         app.close().await;
         let newcomers = devices.split_off(enrolled);
         Ok(Self {
@@ -126,7 +135,7 @@ impl Prepared {
     /// Asks the server for a token with which commands may be queued.
     pub(crate) fn make_token(&mut self) -> Result<()> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_russet"));
-        command.args(["token", "create", "bench", "--scope", "command", "--config"]).arg(&self.config);
+        command.args(["token", "create", "bench", "--scope", "admin", "--config"]).arg(&self.config);
         let output = command.output()?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use plist::{Dictionary, Value};
 use russet::clock::Seconds;
 use russet::simulator::{Digest, Form, Identity, sign_detached};
+use serde_json::Value as Json;
 
 use crate::Result;
 use crate::client::Expected;
@@ -37,6 +38,12 @@ impl Request {
     /// The same bytes, to be answered otherwise.
     pub(crate) fn expecting(&self, expected: Expected) -> Arc<Self> {
         Arc::new(Self { expected, ..self.clone() })
+    }
+
+    /// A request of a script, with JSON.
+    pub(crate) fn api(method: &str, path: &str, token: &str, body: &Json) -> Self {
+        let head = format!("{method} {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
+        Self::new(&head, "application/json", body.to_string().as_bytes(), Expected::Something)
     }
 
     fn new(head: &str, kind: &str, body: &[u8], expected: Expected) -> Self {
@@ -88,6 +95,25 @@ impl Device {
             dictionary([("CommandUUID", Value::from(uuid)), ("QueryResponses", Value::from(answers))]);
         let answer = self.connect(now, answer, "Acknowledged", Expected::Empty)?;
         Ok(vec![Arc::new(ask), idle.expecting(Expected::Something), Arc::new(answer)])
+    }
+
+    /// Asks declarative management for something, or reports.
+    pub(crate) fn declarative(
+        &self,
+        now: Seconds,
+        endpoint: &str,
+        data: Option<Vec<u8>>,
+        expected: Expected,
+    ) -> Result<Request> {
+        let mut message = dictionary([
+            ("MessageType", Value::from("DeclarativeManagement")),
+            ("UDID", Value::from(self.udid.as_str())),
+            ("Endpoint", Value::from(endpoint)),
+        ]);
+        if let Some(data) = data {
+            message.insert("Data".into(), Value::Data(data));
+        }
+        self.signed(now, "/mdm/checkin", "application/x-apple-aspen-mdm-checkin", message, expected)
     }
 
     /// Authenticate and TokenUpdate.

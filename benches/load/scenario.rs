@@ -1,17 +1,18 @@
-//! The three things that are measured, and how each takes turns with its ceilings.
+//! The things that are measured, and how each takes turns with its ceilings.
 //!
 //! An operation is what a person would count: an Idle, a command from the API to its answer, an
-//! enrollment. The ceilings get the very same requests.
+//! enrollment, one question of declarative management. The ceilings get the very same requests.
 //!
 //! **Invariant:** operations go round all enrollments; no device is asked for by two connections at
 //! once unless there are fewer devices than connections.
 
 use std::sync::Arc;
 
-use russet::clock::Clock;
+use russet::clock::{Clock, Seconds};
 use russet::storage::Store;
 
-use crate::client::Address;
+use crate::client::{Address, Expected};
+use crate::declarations::{COMMON, report};
 use crate::drive::{Commits, Load, Measured, Operations};
 use crate::prepare::Prepared;
 use crate::process::Process;
@@ -22,11 +23,23 @@ use crate::{Failed, Result, WINDOW, parallel};
 pub(crate) enum Scenario {
     Idle,
     Cycle,
+    Tokens,
+    Items,
+    Declaration,
+    Status,
     Enrollment,
 }
 
 /// In the order in which they are measured: enrollments come last, because they change how many there are.
-pub(crate) const SCENARIOS: [Scenario; 3] = [Scenario::Idle, Scenario::Cycle, Scenario::Enrollment];
+pub(crate) const SCENARIOS: [Scenario; 7] = [
+    Scenario::Idle,
+    Scenario::Cycle,
+    Scenario::Tokens,
+    Scenario::Items,
+    Scenario::Declaration,
+    Scenario::Status,
+    Scenario::Enrollment,
+];
 
 /// What everything is held against.
 pub(crate) struct Ceilings {
@@ -66,12 +79,23 @@ impl Compared {
     }
 }
 
+/// Each device asks for the same.
+fn asked(devices: &[Device], now: Seconds, endpoint: &str) -> Result<Operations> {
+    Ok(Operations::again(parallel(devices.len(), |at| {
+        Ok(vec![Arc::new(devices[at].declarative(now, endpoint, None, Expected::Something)?)])
+    })?))
+}
+
 impl Scenario {
     /// As it is named on the command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Cycle => "cycle",
+            Self::Tokens => "tokens",
+            Self::Items => "items",
+            Self::Declaration => "declaration",
+            Self::Status => "status",
             Self::Enrollment => "enrollment",
         }
     }
@@ -80,18 +104,27 @@ impl Scenario {
         match self {
             Self::Idle => "Idle",
             Self::Cycle => "Command cycle",
+            Self::Tokens => "tokens",
+            Self::Items => "declaration-items",
+            Self::Declaration => "declaration/…",
+            Self::Status => "status, 3 KB",
             Self::Enrollment => "Enrollment",
         }
     }
 
+    /// Measured on a server where something is declared.
+    pub(crate) fn is_declarative(self) -> bool {
+        matches!(self, Self::Tokens | Self::Items | Self::Declaration | Self::Status)
+    }
+
     fn writes(self) -> bool {
-        self != Self::Idle
+        matches!(self, Self::Cycle | Self::Status | Self::Enrollment)
     }
 
     /// How many operations are prepared for one window.
     pub(crate) fn most(self, connections: usize) -> usize {
         match (self, connections) {
-            (Self::Idle, _) => 0,
+            (Self::Idle | Self::Tokens | Self::Items | Self::Declaration | Self::Status, _) => 0,
             (Self::Cycle, ..4) => 300,
             (Self::Cycle, ..32) => 2000,
             (Self::Cycle, _) => 4000,
@@ -125,6 +158,14 @@ impl Scenario {
                     devices[at].cycle(now, token, &idles[at])
                 })?)
             }
+            Self::Tokens => asked(devices, now, "tokens")?,
+            Self::Items => asked(devices, now, "declaration-items")?,
+            Self::Declaration => asked(devices, now, &format!("declaration/configuration/{COMMON}"))?,
+            Self::Status => Operations::again(parallel(devices.len() * 2, |at| {
+                let device = &devices[at % devices.len()];
+                let data = report(device, at / devices.len()).to_string().into_bytes();
+                Ok(vec![Arc::new(device.declarative(now, "status", Some(data), Expected::Empty)?)])
+            })?),
             Self::Enrollment => {
                 let left = prepared.newcomers.len().checked_sub(number);
                 let left = left.ok_or_else(|| Failed("there are too few identities".into()))?;

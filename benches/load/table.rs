@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::declarations::Changed;
 use crate::scenario::{Compared, Scenario};
 use crate::{Failed, Result};
 
@@ -28,6 +29,8 @@ pub(crate) struct Figure {
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) enrollments: usize,
+    /// Something was declared.
+    pub(crate) declarative: bool,
     pub(crate) started: u64,
     pub(crate) loaded: u64,
     pub(crate) enrolled: u64,
@@ -41,6 +44,7 @@ pub(crate) struct Memory {
 pub(crate) struct Report {
     pub(crate) figures: Vec<Figure>,
     pub(crate) memory: Vec<Memory>,
+    pub(crate) changed: Vec<Changed>,
 }
 
 impl Report {
@@ -92,14 +96,15 @@ impl Report {
             );
         }
         text.push_str(
-            "\n| enrollments | resident at start | after Idle and commands | enrolled meanwhile | resident then \
-             | highest | database at start | at the end |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+            "\n| enrollments | declarations | resident at start | under load | enrolled meanwhile | resident then \
+             | highest | database at start | at the end |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         );
         for memory in &self.memory {
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 memory.enrollments,
+                if memory.declarative { 201 } else { 0 },
                 mebibytes(memory.started),
                 mebibytes(memory.loaded),
                 memory.newcomers,
@@ -107,6 +112,24 @@ impl Report {
                 mebibytes(memory.highest),
                 mebibytes(memory.database_before / 1024),
                 mebibytes(memory.database_after / 1024),
+            );
+        }
+        if !self.changed.is_empty() {
+            text.push_str(
+                "\n| enrollments that have the declaration | every token right after | everybody pushed after | pushes \
+                 | CPU | written |\n|--:|--:|--:|--:|--:|--:|\n",
+            );
+        }
+        for changed in &self.changed {
+            let _ = writeln!(
+                text,
+                "| {} | {:.2} s | {:.2} s | {} | {:.2} s | {} |",
+                changed.enrollments,
+                changed.looked_at.as_secs_f64(),
+                changed.pushed.as_secs_f64(),
+                changed.pushes,
+                changed.cpu.as_secs_f64(),
+                mebibytes(changed.written / 1024),
             );
         }
         text

@@ -1,9 +1,9 @@
-//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, profiles, assets and services
-//! at once, as `russet apply` and `russet export` keep them in files.
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, policies, profiles, assets and
+//! services at once, as `russet apply` and `russet export` keep them in files.
 //!
-//! `{"declarations": […], "groups": […], "profiles": […], "assets": […], "services": […],
-//! "background-tasks": […], "prune": false, "dry_run": true}` ([`super::apply_files`] reads profiles and
-//! assets, [`super::apply_services`] services and background tasks). What is not sent stays,
+//! `{"declarations": […], "groups": […], "update_policies": […], "profiles": […], "assets": […],
+//! "services": […], "background_tasks": […], "prune": false, "dry_run": true}` ([`super::apply_files`] reads
+//! profiles and assets, [`super::apply_services`] services and background tasks). What is not sent stays,
 //! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
 //! that does not say them. A dry run tells what would change and which enrollments it would touch.
 //!
@@ -23,11 +23,12 @@ use super::auth::Caller;
 use super::body::Object;
 use super::query::Parameters;
 use super::reply::Refusal;
-use super::{Admin, asset, declaration, fleet, group, profile};
+use super::{Admin, asset, declaration, fleet, group, profile, update_policy};
 use crate::content::Contents;
 use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
+use crate::ddm::update::policy::{self as policies, Policy};
 use crate::ddm::{Edit, Subject};
 use crate::error::{Error, Result};
 use crate::library::asset as assets;
@@ -42,6 +43,7 @@ struct Wanted {
     groups: Option<Vec<group::Sent>>,
     files: Files,
     services: Services,
+    update_policies: Option<Vec<Policy>>,
     prune: bool,
     force: bool,
 }
@@ -106,13 +108,16 @@ pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result
         declarations.retain(|declaration| !own.contains(declaration.identifier.as_str()));
         let profiles: Result<Vec<Value>> =
             profiles.iter().map(|profile| profile::shown(conn, profile)).collect();
+        let policies = policies::list(conn, None, u32::MAX)?;
+        let policies = policies.iter().map(|kept| update_policy::plain(&kept.policy));
         Ok(json!({
             "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
             "profiles": profiles?,
             "assets": assets.iter().map(asset::plain).collect::<Vec<_>>(),
             "services": services,
-            "background-tasks": tasks,
+            "background_tasks": tasks,
+            "update_policies": policies.collect::<Vec<_>>(),
         }))
     });
     Ok(Json(found.await?))
@@ -134,11 +139,14 @@ pub(super) async fn post(
         services: Services::read(&admin.mdm.contents, &mut body, force)?,
         declarations: body.list("declarations")?.map(read_declarations).transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
+        update_policies: body.list("update_policies")?.map(read_policies).transpose()?,
     };
     body.finish()?;
-    let has_declared = wanted.declarations.is_some() || wanted.groups.is_some();
-    if !has_declared && wanted.files.is_absent() && wanted.services.is_absent() {
-        let words = "there is nothing to apply; send declarations, groups, profiles, assets or services";
+    let nothing =
+        wanted.declarations.is_none() && wanted.groups.is_none() && wanted.update_policies.is_none();
+    if nothing && wanted.files.is_absent() && wanted.services.is_absent() {
+        let words = "there is nothing to apply; send declarations, groups, update_policies, profiles, assets or \
+                     services";
         return Err(Error::invalid_at("", words).into());
     }
     let contents = admin.mdm.contents.clone();
@@ -202,6 +210,19 @@ fn read_groups(list: Vec<Value>) -> Result<Vec<group::Sent>> {
     groups.collect()
 }
 
+fn read_policies(list: Vec<Value>) -> Result<Vec<Policy>> {
+    let mut seen = BTreeSet::new();
+    let policies = list.into_iter().enumerate().map(|(index, body)| {
+        let place = format!("/update_policies/{index}");
+        let policy = update_policy::sent(body, None).map_err(|error| at(&place, error))?;
+        if !seen.insert(policy.group.clone()) {
+            return Err(Error::invalid_at(format!("{place}/group"), "two policies are for this group"));
+        }
+        Ok(policy)
+    });
+    policies.collect()
+}
+
 /// An error about part of what was sent, pointing at its place in the whole.
 pub(super) fn at(place: &str, error: Error) -> Error {
     match error {
@@ -232,6 +253,10 @@ fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> R
         }
         put_group(tx, &wanted, known.as_ref(), edit, &mut done)
             .map_err(|error| at(&format!("/groups/{index}"), error))?;
+    }
+    for (index, policy) in wanted.update_policies.iter().flatten().enumerate() {
+        let place = format!("/update_policies/{index}");
+        put_policy(tx, policy, &place, edit, &mut done)?;
     }
     if wanted.prune {
         prune(tx, contents, wanted, edit, &mut done)?;
@@ -285,8 +310,38 @@ fn put_group(
     Ok(())
 }
 
-/// Removes what was not sent: groups first, then what names before what is named.
+fn put_policy(tx: &Tx<'_>, policy: &Policy, place: &str, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    let before = policies::get(tx, &policy.group)?;
+    let put = update_policy::put_in(tx, policy, edit).map_err(|error| match error {
+        Error::NotFound(_) => {
+            Error::invalid_at(format!("{place}/group"), format!("there is no group {}", policy.group))
+        }
+        error => at(place, error),
+    })?;
+    done.warnings.extend(put.warnings.into_iter().map(|words| json!({"pointer": place, "words": words})));
+    if !put.changed {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let before = before.map_or(Value::Null, |kept| update_policy::plain(&kept.policy));
+    let after = update_policy::plain(policy);
+    done.changes.push(Change { kind: "update policy", name: policy.group.clone(), before, after });
+    Ok(())
+}
+
+/// Removes what was not sent: policies and groups first, then what names before what is named.
 fn prune(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    if let Some(sent) = &wanted.update_policies {
+        let sent: BTreeSet<&str> = sent.iter().map(|policy| policy.group.as_str()).collect();
+        for known in policies::list(tx, None, u32::MAX)? {
+            let group = known.policy.group.clone();
+            if !sent.contains(group.as_str()) {
+                update_policy::delete_in(tx, &group, edit)?;
+                let before = update_policy::plain(&known.policy);
+                done.changes.push(Change { kind: "update policy", name: group, before, after: Value::Null });
+            }
+        }
+    }
     if let Some(sent) = &wanted.groups {
         let sent: BTreeSet<&str> = sent.iter().map(|sent| sent.group.name.as_str()).collect();
         for known in groups::list(tx, None, u32::MAX)? {

@@ -1,5 +1,5 @@
 //! Service configurations and background tasks within an apply: `"services": [{"identifier", "service",
-//! "files"}]` and `"background-tasks": [{"identifier", "task_type", "description", "executable",
+//! "files"}]` and `"background_tasks": [{"identifier", "task_type", "description", "executable",
 //! "launchd"}]`, each as its own route takes it.
 //!
 //! **Invariant:** the declarations and assets that these are made of are not exported a second time, and
@@ -20,7 +20,7 @@ use crate::library::services::{self, Put, background_task as tasks};
 use crate::storage::Tx;
 
 pub(super) const SERVICES: &str = "services";
-pub(super) const TASKS: &str = "background-tasks";
+pub(super) const TASKS: &str = "background_tasks";
 /// What is known of them beside what was written.
 const BESIDE: [&str; 3] = ["archive", "updated_at", "updated_by"];
 

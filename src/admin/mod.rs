@@ -39,6 +39,9 @@ mod session;
 mod status;
 mod takeover;
 mod token;
+mod update;
+mod update_catalogue;
+mod update_policy;
 mod upload;
 
 #[cfg(test)]
@@ -96,6 +99,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/enrollments/{id}/push", Command, post(push::post)),
         ("/api/v1/enrollments/{id}/declarations", Read, get(status::declarations)),
         ("/api/v1/enrollments/{id}/status", Read, get(status::status)),
+        ("/api/v1/enrollments/{id}/updates", Read, get(update::show)),
         ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
         ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
         ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
@@ -131,6 +135,12 @@ fn table() -> Vec<Route> {
         ("/api/v1/assets/{identifier}", Admin, in_pieces(put(asset::put)).delete(asset::delete)),
         ("/api/v1/assets/{identifier}/content", Admin, get(asset::content)),
         ("/api/v1/uploads/{sha256}", Admin, in_pieces(put(upload::put)).get(upload::show)),
+        ("/api/v1/update-policies", Read, get(update_policy::list)),
+        ("/api/v1/update-policies/{group}", Read, get(update_policy::show)),
+        ("/api/v1/update-policies/{group}", Admin, put(update_policy::put).delete(update_policy::delete)),
+        ("/api/v1/update-catalogue", Read, get(update_catalogue::show)),
+        ("/api/v1/update-catalogue", Admin, large(put(update_catalogue::put))),
+        ("/api/v1/updates", Read, get(update::list)),
         // It changes nothing; a condition may be too long for an address.
         ("/api/v1/preview", Read, post(preview::post)),
         ("/api/v1/apply", Admin, large(post(apply::post))),

@@ -13,7 +13,7 @@ use crate::id::printable;
 
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`,
+    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`, `updates/<group>.json`,
     /// `profiles/<identifier>.mobileconfig`, `assets/<identifier>.json` and `assets/<identifier>.data`,
     /// `services/<identifier>.json` and `background-tasks/<identifier>.json`.
     #[arg(value_name = "DIR")]
@@ -21,7 +21,7 @@ pub(super) struct Apply {
     /// Changes nothing; shows the difference and the enrollments that it would touch.
     #[arg(long)]
     dry_run: bool,
-    /// Deletes groups, declarations, profiles, assets and services that have no file.
+    /// Deletes what has no file.
     #[arg(long)]
     prune: bool,
     /// Accepts what this version does not know of Apple's schema.
@@ -51,7 +51,8 @@ impl Apply {
             found.files.push((kind, paths));
         }
         if found.files.is_empty() {
-            let words = "there is no folder declarations, groups, profiles, assets or services in it";
+            let words =
+                "there is no folder declarations, groups, updates, profiles, assets or services in it";
             return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
         }
         found.body.insert("prune".into(), self.prune.into());
@@ -84,8 +85,9 @@ fn find(folder: &Path) -> Result<Found, Failure> {
         let Some(paths) = files::files(&folder.join(kind), files::ENDING)? else { continue };
         let objects: Result<Vec<Json>, Failure> =
             paths.iter().map(|path| files::read(path, member)).collect();
-        found.body.insert(kind.to_owned(), Json::Array(objects?));
-        found.files.push((kind, paths));
+        let list = files::list_of(kind);
+        found.body.insert(list.to_owned(), Json::Array(objects?));
+        found.files.push((list, paths));
     }
     Ok(found)
 }

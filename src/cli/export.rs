@@ -1,4 +1,4 @@
-//! `russet export DIR`: groups, declarations, profiles, assets and services as files that `russet apply` reads.
+//! `russet export DIR`: what is declared as files that `russet apply` reads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Export {
         let all = Client::connect(&config).await?.json(Method::GET, "/api/v1/export", None).await?;
         for (kind, member) in FOLDERS {
             let folder = self.folder.join(kind);
-            let objects = all[kind].as_array().map(Vec::as_slice).unwrap_or_default();
+            let objects = all[files::list_of(kind)].as_array().map(Vec::as_slice).unwrap_or_default();
             // Services are nothing that everybody has.
             if objects.is_empty() && !folder.is_dir() && !matches!(kind, "declarations" | "groups") {
                 continue;

@@ -23,6 +23,7 @@ mod push_certificate;
 mod serve;
 mod simulate;
 mod token;
+mod updates;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -69,9 +70,11 @@ enum Command {
     Device(device::Device),
     /// Says which devices are as they should be, and what is wrong with the others.
     Compliance(compliance::Compliance),
-    /// Makes groups and declarations what the files of a folder say.
+    /// Lists how far devices are with their software updates.
+    Updates(updates::Updates),
+    /// Makes groups, declarations and update policies what the files of a folder say.
     Apply(apply::Apply),
-    /// Writes groups and declarations as files of a folder.
+    /// Writes groups, declarations and update policies as files of a folder.
     Export(export::Export),
 }
 
@@ -187,6 +190,7 @@ async fn asynchronous(command: Command) -> Done {
         Command::Invite(command) => command.run().await,
         Command::Device(command) => command.run().await,
         Command::Compliance(compliance) => compliance.run().await,
+        Command::Updates(updates) => updates.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,
         Command::Check(check) => check.run(),

@@ -10,14 +10,19 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::subject::Subject;
+use super::update::catalogue::Catalogue;
+use super::update::standing::Standing;
+use super::update::{self, Updates};
 use super::{declaration, generation};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
+use crate::storage::Tx;
 
 /// One declaration of a set.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +62,7 @@ pub struct Plan {
     groups: Vec<Ranked>,
     declarations: BTreeMap<String, Planned>,
     organization: Map<String, Json>,
+    updates: Updates,
 }
 
 struct Planned {
@@ -76,6 +82,20 @@ pub fn of(conn: &Connection, subject: &Subject) -> Result<Manifest> {
 }
 
 impl Plan {
+    /// What was written, read once for all transactions until the next edit.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn current(tx: &Tx<'_>) -> Result<Arc<Self>> {
+        let now = generation::now(tx)?;
+        if let Some(known) = tx.remembered::<Self>().filter(|known| known.generation == now) {
+            return Ok(known);
+        }
+        let read = Arc::new(Self::read(tx)?);
+        tx.remember(read.clone());
+        Ok(read)
+    }
+
     /// Reads what was written.
     ///
     /// # Errors
@@ -96,6 +116,7 @@ impl Plan {
             groups: group::ranked(conn)?,
             declarations: declarations.collect(),
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
+            updates: Updates::read(conn)?,
         })
     }
 
@@ -107,7 +128,17 @@ impl Plan {
     /// Whether anybody wants something of a channel with this set: something that is not the server's own,
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
-        manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
+        let is_wanted = |item: &Item| item.own.is_none() || update::is_of_policy(&item.identifier);
+        // What a policy means for a device may depend on what it has not said yet.
+        let waits = |out: &LeftOut| update::is_of_policy(&out.identifier);
+        manifest.items.iter().any(is_wanted)
+            || manifest.left_out.iter().any(waits)
+            || self.groups.iter().any(Ranked::reads_status)
+    }
+
+    /// Whether any group's rule reads one of these status items.
+    pub fn any_rule_reads(&self, paths: &BTreeSet<String>) -> bool {
+        self.groups.iter().any(|group| group.reads(paths))
     }
 
     /// What a channel should have.
@@ -122,6 +153,7 @@ impl Plan {
         let capabilities = Capabilities::of(conn, &subject.id)?;
         let own = own::items(subject, &capabilities, &names, &self.organization);
         let target = subject.target(capabilities.types);
+        let updates = self.updates.told(conn, subject, &groups, target.as_ref())?;
 
         let mut choice = Choice::new(self, &groups);
         choice.leave_out_unsupported(target.as_ref());
@@ -130,6 +162,7 @@ impl Plan {
         choice.keep();
 
         let mut items: Vec<Item> = own.into_iter().filter(|item| can_have(item, target.as_ref())).collect();
+        items.extend(updates.items);
         items.extend(choice.activations(&groups));
         items.extend(choice.kept().map(|(identifier, planned)| Item {
             kind: planned.kind,
@@ -140,7 +173,24 @@ impl Plan {
         }));
         items.sort_by(|one, other| (one.kind, &one.identifier).cmp(&(other.kind, &other.identifier)));
         let token = token(&items);
-        Ok(Manifest { items, left_out: choice.left_out(), token, groups: names })
+        let mut left_out = choice.left_out();
+        left_out.extend(updates.left_out);
+        Ok(Manifest { items, left_out, token, groups: names })
+    }
+
+    /// How far a device is with its software updates, beside all that Apple offers.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn update_standing(
+        &self,
+        conn: &Connection,
+        catalogue: &Catalogue,
+        subject: &Subject,
+    ) -> Result<Standing> {
+        let groups = group::holding(conn, &self.groups, subject)?;
+        let allowed = subject.target(Capabilities::of(conn, &subject.id)?.types);
+        self.updates.standing(conn, catalogue, subject, &groups, allowed.as_ref())
     }
 }
 

@@ -26,6 +26,7 @@ pub mod standing;
 pub mod status;
 pub mod subject;
 pub mod sync;
+pub mod update;
 
 mod known;
 mod own;

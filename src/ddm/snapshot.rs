@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value as Json, json};
 
 use super::manifest::Manifest;
-use crate::clock::{DAY, HOUR};
+use crate::clock::{DAY, HOUR, Seconds};
 use crate::error::Result;
 use crate::schema::declarations::Kind;
 use crate::storage::Tx;
@@ -103,22 +103,49 @@ pub(super) fn mentioning(conn: &Connection, token: &str, text: &str) -> Result<V
     Ok(bodies.collect::<Result<_, _>>()?)
 }
 
-/// Removes sets that no channel has any more, and contents that no set names; a background task's. What
-/// was used within a day stays: somebody may be about to use it again.
-pub fn thin(tx: &Tx<'_>) -> Result<()> {
-    let before = tx.now() - DAY;
-    tx.prepare_cached(
-        "DELETE FROM snapshots WHERE used_at < ?1
-           AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.token = snapshots.token)
-           AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.told_token = snapshots.token)",
-    )?
-    .execute([before])?;
-    tx.prepare_cached(
-        "DELETE FROM versions WHERE used_at < ?1
+/// Before when something was used that may go: somebody may be about to use again what is younger.
+fn before(now: Seconds) -> Seconds {
+    now - DAY
+}
+
+/// Removes up to `limit` sets that no channel has any more; answers how many.
+///
+/// # Errors
+/// The database's.
+pub fn thin(tx: &Tx<'_>, limit: u32) -> Result<usize> {
+    Ok(tx
+        .prepare_cached(
+            "DELETE FROM snapshots WHERE token IN (
+                 SELECT token FROM snapshots WHERE used_at < ?1
+                   AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.token = snapshots.token)
+                   AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.told_token = snapshots.token)
+                 LIMIT ?2)",
+        )?
+        .execute(params![before(tx.now()), limit])?)
+}
+
+/// The ServerTokens of contents that neither a declaration nor a set has: all sets are read for it.
+///
+/// # Errors
+/// The database's.
+pub fn outlived(conn: &Connection, now: Seconds) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT server_token FROM versions WHERE used_at < ?1
            AND server_token NOT IN (SELECT server_token FROM declarations)
            AND server_token NOT IN (SELECT item.value FROM snapshots, json_tree(snapshots.items) AS item
                                     WHERE item.key = 'ServerToken')",
-    )?
-    .execute([before])?;
+    )?;
+    Ok(statement.query_map([before(now)], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Removes contents that [`outlived`] found and that nobody used since.
+///
+/// # Errors
+/// The database's.
+pub fn remove(tx: &Tx<'_>, server_tokens: &[String]) -> Result<()> {
+    let mut remove = tx.prepare_cached("DELETE FROM versions WHERE server_token = ?1 AND used_at < ?2")?;
+    for token in server_tokens {
+        remove.execute(params![token, before(tx.now())])?;
+    }
     Ok(())
 }

@@ -31,9 +31,24 @@ pub use wellformed::check;
 const LONGEST: usize = 2 * 1024 * 1024;
 /// The most items of one report, and of one channel.
 const MOST_ITEMS: usize = 2000;
+/// The most that is looked at to find the items of a report.
+const MOST_PLACES: usize = 10_000;
 const LONGEST_PATH: usize = 255;
 /// The item that is about declarations.
 const DECLARATIONS: &str = "management.declarations";
+
+/// A report as it was read, before anything of it is kept.
+#[derive(Debug, Default)]
+pub struct Said {
+    raw: Vec<u8>,
+    full: bool,
+    items: BTreeMap<String, Json>,
+    /// What it says of declarations, if it speaks of them.
+    declarations: Option<declared::States>,
+    errors: Vec<Json>,
+    /// What of it was not read, in words.
+    unread: Option<String>,
+}
 
 /// What a report was about.
 #[derive(Debug, Default)]
@@ -42,62 +57,85 @@ pub struct Taken {
     pub changed: BTreeSet<String>,
 }
 
-/// Takes a report.
+impl Said {
+    /// Reads a report: work for whoever received it, not for the writer.
+    ///
+    /// # Errors
+    /// `Invalid` when it is not a JSON object; whatever else is odd about it is passed over.
+    pub fn read(raw: Vec<u8>) -> Result<Self> {
+        if raw.len() > LONGEST {
+            check(&raw)?;
+            let words =
+                format!("A status report of {} bytes was not read; {LONGEST} are the most.", raw.len());
+            return Ok(Self { unread: Some(words), ..Self::default() });
+        }
+        let refused =
+            |words: String| Error::invalid(format!("the status report is not a JSON object{words}"));
+        let report: Json = serde_json::from_slice(&raw).map_err(|error| refused(format!(": {error}")))?;
+        let Json::Object(mut report) = report else { return Err(refused(String::new())) };
+        let full = report.get("FullReport").and_then(Json::as_bool).unwrap_or(false);
+        let (mut items, unread) = report.shift_remove("StatusItems").map(flatten).unwrap_or_default();
+        let declarations = items.remove(DECLARATIONS).map(|said| declared::read(&said));
+        let errors = match report.shift_remove("Errors") {
+            Some(Json::Array(errors)) => errors,
+            _ => Vec::new(),
+        };
+        Ok(Self { raw, full, items, declarations, errors, unread })
+    }
+}
+
+/// Keeps what a report said.
 ///
 /// # Errors
-/// `Invalid` when it is not a JSON object; whatever else is odd about it is passed over.
-pub fn take(tx: &Tx<'_>, enrollment_id: &str, raw: &[u8]) -> Result<Taken> {
-    if raw.len() > LONGEST {
-        check(raw)?;
-        let words = format!("A status report of {} bytes was not read; {LONGEST} are the most.", raw.len());
-        error::note(tx, enrollment_id, "", &words)?;
-        return Ok(Taken::default());
+/// The database's.
+pub fn take(tx: &Tx<'_>, enrollment_id: &str, said: &Said) -> Result<Taken> {
+    let mut notes = error::Notes::default();
+    if let Some(words) = &said.unread {
+        notes.add("", words);
     }
-    let report: Json = serde_json::from_slice(raw)
-        .map_err(|error| Error::invalid(format!("the status report is not a JSON object: {error}")))?;
-    let report =
-        report.as_object().ok_or_else(|| Error::invalid("the status report is not a JSON object"))?;
-    let full = report.get("FullReport").and_then(Json::as_bool).unwrap_or(false);
-    let mut items = report.get("StatusItems").map(flatten).unwrap_or_default();
-    if let Some(declarations) = items.remove(DECLARATIONS) {
+    if let Some(declarations) = &said.declarations {
         declared::replace(tx, enrollment_id, declarations)?;
     }
-    let changed = item::merge(tx, enrollment_id, &items, full)?;
-    if full {
+    let changed = item::merge(tx, enrollment_id, &said.items, said.full, &mut notes)?;
+    if said.full {
         error::forget(tx, enrollment_id)?;
     }
-    if let Some(errors) = report.get("Errors").and_then(Json::as_array) {
-        error::add(tx, enrollment_id, errors)?;
+    error::add(tx, enrollment_id, &said.errors, &notes)?;
+    if !said.raw.is_empty() {
+        report::keep(tx, enrollment_id, &said.raw)?;
     }
-    report::keep(tx, enrollment_id, raw)?;
     Ok(Taken { changed })
 }
 
-/// The items of a report by their dotted names. Apple nests them; an item ends where the table says, or
-/// where there is no object any more.
-fn flatten(items: &Json) -> BTreeMap<String, &Json> {
+/// The items of a report by their dotted names, and what is to be said of those that were passed over.
+/// Apple nests them; an item ends where the table says, or where there is no object any more.
+fn flatten(items: Json) -> (BTreeMap<String, Json>, Option<String>) {
     let mut flat = BTreeMap::new();
     let mut next = vec![(String::new(), items)];
+    let mut looked_at = 0;
     while let Some((path, value)) = next.pop() {
+        looked_at += 1;
+        if looked_at > MOST_PLACES || flat.len() >= MOST_ITEMS {
+            let words = format!("A report named more than {MOST_ITEMS} items; the others were not read.");
+            return (flat, Some(words));
+        }
         let is_item = !path.is_empty() && (status_item(&path).is_some() || path == DECLARATIONS);
         match value {
             Json::Object(members) if !is_item => {
                 for (name, value) in members {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    if path.len() <= LONGEST_PATH {
+                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
+                    if path.len() <= LONGEST_PATH && next.len() < MOST_PLACES {
                         next.push((path, value));
                     }
                 }
             }
             _ if path.is_empty() => {}
             value => {
-                if flat.len() < MOST_ITEMS {
-                    flat.insert(path, value);
-                }
+                flat.insert(path, value);
             }
         }
     }
-    flat
+    (flat, None)
 }
 
 /// The value of an item by its name, which may lead into one; nothing when it is not known.

@@ -27,6 +27,8 @@ pub struct Sync {
     pub generation: i64,
     /// The generation that the edits are at.
     edits: i64,
+    /// What is known of the channel has changed since its set was looked at.
+    stale: bool,
     /// The DeclarationsToken that it should have.
     pub token: String,
     pub told_token: Option<String>,
@@ -41,6 +43,11 @@ impl Sync {
     /// Whether it has not been told what it should have, and can be.
     pub fn is_outstanding(&self) -> bool {
         !self.held && self.told_token.as_deref() != Some(&self.token)
+    }
+
+    /// Whether its set was looked at since the last edit, and since the last news of it.
+    pub fn is_fresh(&self) -> bool {
+        self.generation == self.edits && !self.stale
     }
 
     /// Whether it is to be asked to synchronise now.
@@ -68,7 +75,7 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
     Ok(conn
         .prepare_cached(
             "SELECT generation, token, told_token, told_at, held, quiet, asked_at, asks,
-                    (SELECT generation FROM generations)
+                    (SELECT generation FROM generations), stale
              FROM syncs WHERE enrollment_id = ?1",
         )?
         .query_row([enrollment_id], |row| {
@@ -82,20 +89,39 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
                 asked_at: row.get(6)?,
                 asks: row.get(7)?,
                 edits: row.get(8)?,
+                stale: row.get(9)?,
             })
         })
         .optional()?)
 }
 
+/// Something else is known of a channel: its set is to be looked at anew, by whoever comes to it first.
+///
+/// # Errors
+/// The database's.
+pub fn mark_stale(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE syncs SET stale = 1 WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
+    tx.wake();
+    Ok(())
+}
+
+/// Channels of which something else is known than when their sets were looked at, those after `after`.
+pub fn stale(conn: &Connection, after: &str, limit: u32) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT enrollment_id FROM syncs WHERE stale = 1 AND enrollment_id > ?1 ORDER BY enrollment_id LIMIT ?2",
+    )?;
+    Ok(statement.query_map(params![after, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// Whether something was edited since a channel's set was looked at.
 pub fn is_stale(conn: &Connection, enrollment_id: &str) -> Result<bool> {
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| !sync.is_fresh()))
 }
 
 /// Whether a channel is to be asked to synchronise at this contact, as far as is known without looking
 /// at its set: what every Idle asks.
 pub fn is_pending(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<bool> {
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits || sync.is_due(now)))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| !sync.is_fresh() || sync.is_due(now)))
 }
 
 /// Looks at a channel's set anew. The plan is that of the present generation. A channel that nothing is
@@ -122,20 +148,33 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let held = subject.held || !(was_told || plan.wants_something_of(&manifest));
     let untold = !told && !held;
     let wake = untold && ((notify && (changed || was_held)) || (edits_notify && was_quiet));
+    // What a device says of itself may change all day: one that does not fetch what it gets for it is
+    // neither woken nor asked more often.
+    let news = edits_notify || was_held || row.as_ref().is_none_or(|row| !row.is_outstanding());
+    let was_asked = row.as_ref().is_some_and(|row| row.asked_at.is_some());
+    let wake = wake && (news || !was_asked);
     let quiet = untold && !wake && (was_quiet || changed);
-    let is_same =
-        row.as_ref().is_some_and(|row| !changed && of_now(row) && row.held == held && row.quiet == quiet);
+    let is_same = row
+        .as_ref()
+        .is_some_and(|row| !changed && of_now(row) && !row.stale && row.held == held && row.quiet == quiet);
     if !is_same {
         tx.prepare_cached(
             "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asks)
              VALUES (?1, ?2, ?3, ?4, ?5, 0)
              ON CONFLICT DO UPDATE SET
-                 asked_at = CASE WHEN token = excluded.token THEN asked_at END,
-                 asks = CASE WHEN token = excluded.token THEN asks ELSE 0 END,
+                 asked_at = CASE WHEN token = excluded.token OR NOT ?6 THEN asked_at END,
+                 asks = CASE WHEN token = excluded.token OR NOT ?6 THEN asks ELSE 0 END,
                  generation = excluded.generation, token = excluded.token, held = excluded.held,
-                 quiet = excluded.quiet",
+                 quiet = excluded.quiet, stale = 0",
         )?
-        .execute(params![subject.id, plan.generation.generation, manifest.token, held, quiet])?;
+        .execute(params![
+            subject.id,
+            plan.generation.generation,
+            manifest.token,
+            held,
+            quiet,
+            news
+        ])?;
     }
     Ok(Refreshed { changed, wake })
 }

@@ -1,5 +1,7 @@
 //! What is written against what a channel should have, on a store of its own.
 
+mod bounds;
+
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};
@@ -188,7 +190,9 @@ async fn members_come_by_hand_by_rule_and_by_default() {
         group::leave_all(tx, "A")?;
         group::join(tx, "A", "fresh")?;
         assert_eq!(group::groups_of(tx, &phone("A"))?, ["fresh", "rule", "tag"]);
-        super::status::take(tx, "A", br#"{"StatusItems": {"passcode": {"is-present": true}}}"#)?;
+        let said =
+            super::status::Said::read(br#"{"StatusItems": {"passcode": {"is-present": true}}}"#.to_vec())?;
+        super::status::take(tx, "A", &said)?;
         assert_eq!(group::groups_of(tx, &phone("A"))?, ["fresh", "rule", "tag", "unknown"]);
         Ok(())
     })
@@ -374,7 +378,8 @@ async fn a_device_is_served_the_set_that_it_was_told() {
         assert!(!sync::is_pending(tx, "A", tx.now())?);
         put(tx, &configuration("c", "2"))?;
         refresh()?;
-        super::snapshot::thin(tx)?;
+        super::snapshot::thin(tx, 100)?;
+        super::snapshot::remove(tx, &super::snapshot::outlived(tx, tx.now())?)?;
         assert_eq!(answer("declaration/configuration/c").unwrap()["Payload"]["Echo"], "1");
         let items = answer("declaration-items").unwrap();
         let fetched = answer("declaration/configuration/c").unwrap();

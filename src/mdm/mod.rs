@@ -303,6 +303,7 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
         ddm::forget(tx, &channel)?;
+        ddm::status::change::forget(tx, &channel)?;
         ddm::group::leave_all(tx, &channel)?;
     }
     enrollment::forget(tx, device_id)?;

@@ -17,7 +17,7 @@ use super::{Mdm, subject, wake};
 use crate::ddm::manifest::Plan;
 use crate::ddm::status::{self, Taken};
 use crate::ddm::{self, generation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id;
 use crate::pki::seal::Seal;
 use crate::plist;
@@ -31,16 +31,18 @@ const AT_ONCE: u32 = 200;
 /// # Errors
 /// The database's.
 pub fn refresh(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
-    refresh_by(tx, &Plan::read(tx)?, enrollment_id)
+    refresh_by(tx, &*Plan::current(tx)?, enrollment_id)
 }
 
-/// Looks at the sets of a device and its users anew.
+/// Looks at the set of a device anew, and has those of its users looked at: they may be many.
 ///
 /// # Errors
 /// The database's.
 pub fn refresh_device(tx: &Tx<'_>, device_id: &str) -> Result<()> {
-    let plan = Plan::read(tx)?;
-    enrollment::channels(tx, device_id)?.iter().try_for_each(|channel| refresh_by(tx, &plan, channel))
+    for channel in enrollment::channels(tx, device_id)? {
+        if channel == device_id { refresh(tx, device_id)? } else { ddm::sync::mark_stale(tx, &channel)? }
+    }
+    Ok(())
 }
 
 fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Result<()> {
@@ -97,10 +99,10 @@ pub(super) fn learn_status(tx: &Tx<'_>, enrollment_id: &str, device_id: &str, ta
         };
         learn(tx, device_id, &facts, None)?;
     }
-    if ddm::group::any_rule_reads(tx, &taken.changed)? {
+    if !taken.changed.is_empty() && Plan::current(tx)?.any_rule_reads(&taken.changed) {
         return refresh_device(tx, device_id);
     }
-    if taken.changed.contains("management.client-capabilities") {
+    if taken.changed.contains("management.client-capabilities") || ddm::update::reads(&taken.changed) {
         return refresh(tx, enrollment_id);
     }
     Ok(())
@@ -160,18 +162,20 @@ pub(super) fn told(tx: &Tx<'_>, enrollment_id: &str, token: &str) -> Result<()> 
     wake::nothing_due(tx, enrollment_id)
 }
 
-/// The way through all channels after an edit.
+/// The way through all channels after an edit, and through those of which something else is known.
 #[derive(Default)]
 pub struct Pass {
     /// The generation that all channels have seen.
     done: Option<i64>,
     /// The generation at the beginning of the way, and the last channel that was looked at.
     under_way: Option<(i64, String)>,
-    plan: Option<Arc<Plan>>,
+    /// The last of the stale channels that was looked at.
+    stale: String,
 }
 
 impl Pass {
-    /// Looks at the next batch; answers whether there is more to do.
+    /// Looks at the next batch; answers whether there is more to do. A channel that cannot be looked at
+    /// is said and passed over: the others do not wait for it.
     ///
     /// # Errors
     /// The database's; the batch is tried again.
@@ -179,42 +183,80 @@ impl Pass {
         let now = mdm.store.peek(generation::now)?;
         let (began, after) = match self.under_way.take() {
             Some(under_way) => under_way,
-            None if self.done == Some(now.generation) => {
-                self.plan = None;
-                return Ok(false);
+            None if self.done == Some(now.generation) => return self.step_stale(mdm).await,
+            None => {
+                // It may be large; the writer does not wait while it is read.
+                let plan = Arc::new(mdm.store.read(Plan::read).await?);
+                let remember = move |tx: &Tx<'_>| {
+                    tx.remember(plan);
+                    Ok(())
+                };
+                mdm.store.write("sync.plan", remember).await?;
+                (now.generation, String::new())
             }
-            None => (now.generation, String::new()),
         };
         self.under_way = Some((began, after.clone()));
-        let plan = match self.plan.take().filter(|plan| plan.generation == now) {
-            Some(plan) => plan,
-            None => Arc::new(mdm.store.read(Plan::read).await?),
+        let channels = mdm.store.read(move |conn| enrollment::enrolled_after(conn, &after, AT_ONCE)).await?;
+        let Some(last) = channels.last().cloned() else {
+            self.under_way = None;
+            self.done = Some(began);
+            return Ok(true);
         };
-        self.plan = Some(plan.clone());
-        let last = mdm.store.write("sync.pass", move |tx| batch(tx, &plan, &after)).await?;
-        match last {
-            Some(last) => self.under_way = Some((began, last)),
-            None => {
-                self.under_way = None;
-                self.done = Some(began);
-            }
-        }
+        look_at_all(mdm, channels).await?;
+        self.under_way = Some((began, last));
+        Ok(true)
+    }
+
+    async fn step_stale(&mut self, mdm: &Mdm) -> Result<bool> {
+        let after = std::mem::take(&mut self.stale);
+        let channels = mdm.store.read(move |conn| ddm::sync::stale(conn, &after, AT_ONCE)).await?;
+        // Whoever marks one behind this place wakes us again; one that fails waits for that, too.
+        let Some(last) = channels.last().cloned() else { return Ok(false) };
+        look_at_all(mdm, channels).await?;
+        self.stale = last;
         Ok(true)
     }
 }
 
-/// Answers the last channel that was looked at, or nothing at the end.
-fn batch(tx: &Tx<'_>, plan: &Plan, after: &str) -> Result<Option<String>> {
-    let channels = enrollment::enrolled_after(tx, after, AT_ONCE)?;
-    // Somebody edited since it was read.
-    let newer = if generation::now(tx)? == plan.generation { None } else { Some(Plan::read(tx)?) };
-    let plan = newer.as_ref().unwrap_or(plan);
-    for channel in &channels {
-        if ddm::sync::find(tx, channel)?.is_none_or(|sync| sync.generation != plan.generation.generation) {
-            refresh_by(tx, plan, channel)?;
+async fn look_at_all(mdm: &Mdm, channels: Vec<String>) -> Result<()> {
+    let channels = Arc::new(channels);
+    let batch = channels.clone();
+    let done = mdm.store.write("sync.pass", move |tx| batch.iter().try_for_each(|id| look_at(tx, id)));
+    match done.await {
+        Ok(()) => Ok(()),
+        Err(Error::Busy) => Err(Error::Busy),
+        Err(_) => one_by_one(mdm, &channels).await,
+    }
+}
+
+/// A channel of a batch that failed took the others with it.
+async fn one_by_one(mdm: &Mdm, channels: &[String]) -> Result<()> {
+    let mut failed = 0;
+    for channel in channels {
+        let id = channel.clone();
+        match mdm.store.write("sync.pass", move |tx| look_at(tx, &id)).await {
+            Ok(()) => {}
+            Err(Error::Busy) => return Err(Error::Busy),
+            Err(error) => {
+                failed += 1;
+                tracing::error!(
+                    enrollment.id = channel,
+                    error = error.chain(),
+                    "what this channel should have could not be found out"
+                );
+                // That is the disk, and no channel.
+                if failed == channels.len() {
+                    return Err(error);
+                }
+            }
         }
     }
-    Ok(channels.into_iter().last())
+    Ok(())
+}
+
+/// Looks at the set of a channel unless somebody did meanwhile.
+fn look_at(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    if ddm::sync::is_stale(tx, enrollment_id)? { refresh(tx, enrollment_id) } else { Ok(()) }
 }
 
 /// Goes through all channels until each has seen all edits.

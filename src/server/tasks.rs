@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
+use super::catalogue;
 use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
 use crate::clock::DAY;
@@ -27,6 +28,7 @@ const AT_ONCE: u32 = 500;
 
 pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     tasks.spawn(wake::run(app.mdm.clone()));
+    tasks.spawn(catalogue::follow(app.clone()));
     every(tasks, app, "contacts", Duration::from_secs(60), |app| async move {
         app.mdm.contacts.flush(&app.store).await
     });
@@ -139,7 +141,13 @@ async fn history(app: &App) -> Result<()> {
     }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
-    app.store.write("snapshots.thin", ddm::snapshot::thin).await?;
+    while app.store.write("snapshots.thin", |tx| ddm::snapshot::thin(tx, AT_ONCE)).await? > 0 {}
+    let now = clock.now();
+    let tokens = app.store.read(move |conn| ddm::snapshot::outlived(conn, now)).await?;
+    for tokens in tokens.chunks(AT_ONCE as usize) {
+        let tokens = tokens.to_vec();
+        app.store.write("versions.thin", move |tx| ddm::snapshot::remove(tx, &tokens)).await?;
+    }
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);
     while app.store.write("status.thin", changes).await? > 0 {}
     Ok(())

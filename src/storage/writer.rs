@@ -7,7 +7,7 @@
 //! **Invariant:** nobody hears `Ok` before the COMMIT that carries their work returned.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,7 +29,11 @@ pub struct Tx<'a> {
     connection: &'a Connection,
     now: Seconds,
     wake: Cell<bool>,
+    memory: &'a Memory,
 }
+
+/// What a layer above computed and may use again in a later transaction.
+type Memory = RefCell<Option<Arc<dyn Any + Send + Sync>>>;
 
 impl Tx<'_> {
     /// The time of this transaction; all rows written together agree about it.
@@ -40,6 +44,17 @@ impl Tx<'_> {
     /// There is work for a device: after the commit, `mdm::wake` looks who has some.
     pub fn wake(&self) {
         self.wake.set(true);
+    }
+
+    /// What an earlier transaction left with [`Tx::remember`], if it is one of these. It may have been
+    /// rolled back: whoever asks has to see whether it still holds.
+    pub fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.memory.borrow().clone()?.downcast().ok()
+    }
+
+    /// Keeps something that was expensive to compute, in the place of whatever was kept before.
+    pub fn remember<T: Send + Sync + 'static>(&self, value: Arc<T>) {
+        *self.memory.borrow_mut() = Some(value);
     }
 }
 
@@ -117,13 +132,14 @@ impl Writer {
 /// Takes what waits, runs it, commits, answers; until the last handle is gone.
 fn run(connection: &Connection, jobs: &Receiver<Job>, clock: &Clock, woken: &Notify) {
     let mut group = Vec::with_capacity(GROUP);
+    let memory = Memory::default();
     while let Ok(first) = jobs.recv() {
         group.push(first);
         while group.len() < GROUP {
             let Ok(next) = jobs.try_recv() else { break };
             group.push(next);
         }
-        let tx = Tx { connection, now: clock.now(), wake: Cell::new(false) };
+        let tx = Tx { connection, now: clock.now(), wake: Cell::new(false), memory: &memory };
         let answers = commit(&tx, &mut group);
         if tx.wake.get() {
             woken.notify_one();

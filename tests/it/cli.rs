@@ -22,7 +22,12 @@ fn run(folder: &Path, port: u16, arguments: &[&str]) -> Output {
 fn configured(mut command: Command, port: u16) -> Command {
     command
         .env("RUSSET__SERVER__LISTEN", format!("[\"127.0.0.1:{port}\"]"))
-        .env("RUSSET__SERVER__PUBLIC_URL", format!("https://localhost:{port}"));
+        .env("RUSSET__SERVER__PUBLIC_URL", format!("https://localhost:{port}"))
+        // Nothing leaves this machine.
+        .env(
+            "RUSSET__UPDATES__CATALOGUE",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulator/catalogue.json"),
+        );
     command
 }
 

@@ -21,3 +21,4 @@ mod names;
 mod push;
 mod renewal;
 mod tls;
+mod updates;

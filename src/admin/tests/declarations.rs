@@ -24,7 +24,7 @@ impl House {
 
     async fn report(&self, id: &'static str, report: Value) {
         let taken = self.app.store.write("test.report", move |tx| {
-            status::take(tx, id, report.to_string().as_bytes())?;
+            status::take(tx, id, &status::Said::read(report.to_string().into_bytes())?)?;
             sync::refresh(tx, id)
         });
         taken.await.unwrap();

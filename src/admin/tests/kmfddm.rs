@@ -93,8 +93,9 @@ async fn what_devices_reported_has_the_shapes_of_kmfddm() {
     });
     let raw = report.to_string();
     let sent = raw.clone();
-    let taken =
-        house.app.store.write("test.report", move |tx| status::take(tx, "A", sent.as_bytes()).map(drop));
+    let taken = house.app.store.write("test.report", move |tx| {
+        status::take(tx, "A", &status::Said::read(sent.into_bytes())?).map(drop)
+    });
     taken.await.unwrap();
 
     let said = get(&house, "declaration-status/A,B").await;

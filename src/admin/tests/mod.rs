@@ -11,6 +11,7 @@ mod nanomdm;
 mod pages;
 mod services;
 mod tokens;
+mod updates;
 
 use std::net::SocketAddr;
 

@@ -43,7 +43,11 @@ impl<'a> Declared<'a> {
 
     fn payloads(&self, declaration_type: &'static str) -> impl Iterator<Item = &'a Map<String, Json>> {
         let plan = self.plan;
-        self.of_type(declaration_type).filter_map(move |item| plan.payload(&item.identifier))
+        self.of_type(declaration_type).filter_map(move |item| match &item.own {
+            // As those of update policies are.
+            Some(body) => body["Payload"].as_object(),
+            None => plan.payload(&item.identifier),
+        })
     }
 
     fn state(&self, item: &Item) -> Option<&'a State> {
@@ -84,7 +88,7 @@ impl<'a> Declared<'a> {
             return Fact::not_applicable("declarations", words);
         }
         // What the server makes for everybody goes out with something else, or not at all.
-        if self.manifest.items.iter().all(|item| item.own.is_some()) {
+        if !self.plan.wants_something_of(self.manifest) {
             return Fact::not_applicable("declarations", "Nothing is declared for it that it can have.");
         }
         let (mut failed, mut waiting, mut since) = (Vec::new(), 0, None);

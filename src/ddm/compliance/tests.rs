@@ -46,7 +46,8 @@ fn standing(found: &Compliance, name: &str) -> Standing {
 }
 
 fn report(tx: &Tx<'_>, id: &str, items: &Json) {
-    status::take(tx, id, json!({ "StatusItems": items }).to_string().as_bytes()).unwrap();
+    let said = status::Said::read(json!({ "StatusItems": items }).to_string().into_bytes()).unwrap();
+    status::take(tx, id, &said).unwrap();
 }
 
 /// Says that everything a device should have is valid and active, but for what is named.

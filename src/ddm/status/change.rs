@@ -28,6 +28,9 @@ pub const WATCHED: [&str; 15] = [
     "softwareupdate.pending-version",
 ];
 const MOST: u32 = 100;
+/// The longest value in a history, in bytes of JSON, and what stands there for a longer one.
+const LARGEST: usize = 1024;
+const TOO_LONG: &str = "\"(a value too long for the history)\"";
 
 /// A change of an item.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +45,8 @@ pub(super) fn note(tx: &Tx<'_>, enrollment_id: &str, path: &str, value: Option<&
     if !WATCHED.contains(&path) {
         return Ok(());
     }
+    // What is longer stands with the item itself as long as it is the latest.
+    let value = value.filter(|value| value.len() <= LARGEST).or(value.map(|_| TOO_LONG));
     tx.prepare_cached("INSERT INTO status_changes (enrollment_id, path, value, at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![enrollment_id, path, value, tx.now()])?;
     tx.prepare_cached(
@@ -64,6 +69,12 @@ pub fn changes(conn: &Connection, enrollment_id: &str, limit: u32) -> Result<Vec
         Ok(Change { path: row.get(0)?, value, at: row.get(2)? })
     })?;
     Ok(changes.collect::<Result<_, _>>()?)
+}
+
+/// Removes the history of a channel that is forgotten.
+pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM status_changes WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
+    Ok(())
 }
 
 /// Removes changes from before this time, but the latest of each item; answers how many.

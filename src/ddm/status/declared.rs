@@ -34,11 +34,11 @@ pub struct State {
 /// By identifier and ServerToken.
 pub type States = BTreeMap<(String, String), State>;
 
-/// Takes the item `management.declarations`.
-pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &Json) -> Result<()> {
+/// Keeps what a device says of all its declarations.
+pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -> Result<()> {
     let mut known = states(tx, enrollment_id)?;
-    for (name, said) in read(declarations, tx.now()) {
-        if let Some(before) = known.remove(&name)
+    for (name, said) in declarations {
+        if let Some(before) = known.remove(name)
             && before == (State { reported_at: before.reported_at, ..said.clone() })
         {
             continue;
@@ -58,7 +58,7 @@ pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &Json) -> 
             said.active,
             said.valid,
             said.reasons,
-            said.reported_at
+            tx.now()
         ])?;
     }
     for (identifier, server_token) in known.into_keys() {
@@ -70,7 +70,8 @@ pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &Json) -> 
     Ok(())
 }
 
-fn read(declarations: &Json, now: Seconds) -> States {
+/// Reads the item `management.declarations`; when it became this is for who keeps it to say.
+pub(super) fn read(declarations: &Json) -> States {
     let mut states = States::new();
     for kind in Kind::ALL {
         let list = match kind {
@@ -95,7 +96,7 @@ fn read(declarations: &Json, now: Seconds) -> States {
                 active: said["active"].as_bool().unwrap_or(false),
                 valid: valid.unwrap_or("unknown").to_owned(),
                 reasons: bounded(reasons),
-                reported_at: now,
+                reported_at: 0,
             };
             states.insert((identifier.to_owned(), token.to_owned()), state);
         }

@@ -12,6 +12,8 @@ use crate::id;
 use crate::storage::Tx;
 
 const MOST: usize = 100;
+/// The remarks that one report is worth.
+const MOST_NOTES: usize = 20;
 
 /// One error of a channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,20 +25,39 @@ pub struct StatusError {
     pub at: Seconds,
 }
 
-/// Takes the `Errors` of a report.
-pub(super) fn add(tx: &Tx<'_>, enrollment_id: &str, errors: &[Json]) -> Result<()> {
+/// The server's own remarks on a report: item and words.
+#[derive(Default)]
+pub(super) struct Notes(Vec<(String, String)>);
+
+impl Notes {
+    /// Adds one, unless the report is worth no more.
+    pub(super) fn add(&mut self, item: &str, words: &str) {
+        if self.0.len() < MOST_NOTES {
+            self.0.push((item.to_owned(), words.to_owned()));
+        }
+    }
+}
+
+/// Takes the `Errors` of a report, and the remarks on it.
+pub(super) fn add(tx: &Tx<'_>, enrollment_id: &str, errors: &[Json], notes: &Notes) -> Result<()> {
     for error in errors.iter().rev().take(MOST).rev() {
         let Some(item) = error["StatusItem"].as_str() else { continue };
         let reasons = error["Reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
         insert(tx, enrollment_id, &id::printable(item), &bounded(reasons))?;
     }
+    for (item, words) in &notes.0 {
+        let reasons = json!([{"Code": "Russet.NotKept", "Description": words}]);
+        insert(tx, enrollment_id, item, &reasons.to_string())?;
+    }
+    if errors.is_empty() && notes.0.is_empty() {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "DELETE FROM status_errors WHERE id IN (
+             SELECT id FROM status_errors WHERE enrollment_id = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![enrollment_id, i64::try_from(MOST).unwrap_or(i64::MAX)])?;
     Ok(())
-}
-
-/// The server's own remark on a report.
-pub(super) fn note(tx: &Tx<'_>, enrollment_id: &str, item: &str, words: &str) -> Result<()> {
-    let reasons = json!([{"Code": "Russet.NotKept", "Description": words}]);
-    insert(tx, enrollment_id, item, &reasons.to_string())
 }
 
 /// The same again only makes the earlier one newer.
@@ -47,11 +68,6 @@ fn insert(tx: &Tx<'_>, enrollment_id: &str, item: &str, reasons: &str) -> Result
         "INSERT INTO status_errors (enrollment_id, item, reasons, at) VALUES (?1, ?2, ?3, ?4)",
     )?
     .execute(params![enrollment_id, item, reasons, tx.now()])?;
-    tx.prepare_cached(
-        "DELETE FROM status_errors WHERE id IN (
-             SELECT id FROM status_errors WHERE enrollment_id = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)",
-    )?
-    .execute(params![enrollment_id, i64::try_from(MOST).unwrap_or(i64::MAX)])?;
     Ok(())
 }
 

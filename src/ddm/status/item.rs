@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MOST_ITEMS, change, error};
+use super::error::Notes;
+use super::{MOST_ITEMS, change};
 use crate::clock::Seconds;
 use crate::error::Result;
 use crate::storage::Tx;
@@ -30,8 +31,9 @@ pub struct Item {
 pub(super) fn merge(
     tx: &Tx<'_>,
     enrollment_id: &str,
-    items: &BTreeMap<String, &Json>,
+    items: &BTreeMap<String, Json>,
     full: bool,
+    notes: &mut Notes,
 ) -> Result<BTreeSet<String>> {
     let mut changed = BTreeSet::new();
     if full {
@@ -53,7 +55,7 @@ pub(super) fn merge(
             (Some(None), Json::Array(elements)) if !full && by_identifier(elements).is_some() => (None, true),
             (Some(Some(old)), Json::Array(elements)) if !full => (Some(merged(old, elements)), false),
             (_, Json::Array(elements)) => (Some(merged("[]", elements)), false),
-            (_, value) => (Some((*value).clone()), false),
+            (_, value) => (Some(value.clone()), false),
         };
         let new = new.map(|value| value.to_string());
         if known.as_ref() == Some(&new) {
@@ -64,12 +66,12 @@ pub(super) fn merge(
         let new = match new {
             _ if !room.admits(before, size) => {
                 let words = "This item was not kept: the channel reports more than is kept of one.";
-                error::note(tx, enrollment_id, path, words)?;
+                notes.add(path, words);
                 continue;
             }
             Some(_) if size > LARGEST => {
                 let words = format!("A value of {size} bytes was not kept; {LARGEST} are the most.");
-                error::note(tx, enrollment_id, path, &words)?;
+                notes.add(path, &words);
                 None
             }
             new => new,
@@ -99,7 +101,7 @@ impl Room {
     fn of(conn: &Connection, enrollment_id: &str) -> Result<Self> {
         Ok(conn
             .prepare_cached(
-                "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM status_items WHERE enrollment_id = ?1",
+                "SELECT COUNT(*), COALESCE(SUM(OCTET_LENGTH(value)), 0) FROM status_items WHERE enrollment_id = ?1",
             )?
             .query_row([enrollment_id], |row| {
                 let (items, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);

@@ -10,7 +10,7 @@ async fn told(reports: Vec<Json>, look: impl FnOnce(&Tx<'_>) + Send + 'static) {
     store
         .write("test", move |tx| {
             for report in reports {
-                take(tx, "A", report.to_string().as_bytes())?;
+                take(tx, "A", &Said::read(report.to_string().into_bytes())?)?;
             }
             look(tx);
             Ok(())
@@ -117,7 +117,7 @@ async fn what_is_too_much_is_not_kept_and_disturbs_nothing() {
         assert_eq!(item::values(tx, "A", "").unwrap().len(), MOST_ITEMS);
         assert!(error::errors(tx, "A").unwrap().iter().any(|error| error.item == "device.model.family"));
         for wrong in [&b"[]"[..], b"{", b"{\"a\": 1e309}", b"{\"a\": \"\\ud800\"}"] {
-            assert!(take(tx, "A", wrong).is_err());
+            assert!(Said::read(wrong.to_vec()).is_err());
         }
     })
     .await;

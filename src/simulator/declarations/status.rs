@@ -49,7 +49,7 @@ impl Device {
             "passcode.is-compliant" => json!(self.passcode || !self.engine_of(channel).requires_passcode()),
             "screensharing.connection.group.unresolved-connection" => json!([]),
             "security.certificate.list" => self.certificates(channel),
-            "softwareupdate.beta-enrollment" => json!(""),
+            "softwareupdate.beta-enrollment" => json!(self.engine_of(channel).required_beta().unwrap_or("")),
             "softwareupdate.device-id" if self.kind == Kind::Mac => json!("J715AP"),
             "softwareupdate.device-id" => json!(model.product_name),
             "softwareupdate.install-state" => json!(update.map_or("none", |update| update.state)),
@@ -172,6 +172,15 @@ impl Device {
 }
 
 impl super::Engine {
+    /// The token of the beta program that a configuration in effect requires.
+    fn required_beta(&self) -> Option<&str> {
+        let mut settings = self.in_effect("softwareupdate.settings");
+        settings.find_map(|(_, declaration)| {
+            let beta = &declaration.payload["Beta"];
+            beta["RequireProgram"]["Token"].as_str().filter(|_| beta["ProgramEnrollment"] == "AlwaysOn")
+        })
+    }
+
     /// Whether a passcode configuration in effect asks for one.
     fn requires_passcode(&self) -> bool {
         self.in_effect("passcode.settings").any(|(_, declaration)| {

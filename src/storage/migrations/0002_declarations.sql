@@ -5,9 +5,10 @@ CREATE TABLE generations (
     id                INTEGER PRIMARY KEY CHECK (id = 1),
     generation        INTEGER NOT NULL,        -- one more with each edit
     notify_generation INTEGER NOT NULL,        -- the last edit that devices are to be woken for
+    edit              INTEGER NOT NULL,        -- random, another with each edit: one that is rolled back does not come again
     organization      TEXT NOT NULL            -- JSON: the payload of management.organization-info, or {}
 ) STRICT;
-INSERT INTO generations VALUES (1, 1, 1, '{}');
+INSERT INTO generations VALUES (1, 1, 1, 0, '{}');
 
 -- Declarations as people wrote them. Owner: ddm/declaration.rs
 CREATE TABLE declarations (
@@ -66,6 +67,7 @@ CREATE INDEX group_declarations_by_identifier ON group_declarations (identifier)
 CREATE TABLE syncs (
     enrollment_id TEXT PRIMARY KEY,
     generation    INTEGER NOT NULL,            -- of the edits that token was made from
+    stale         INTEGER NOT NULL DEFAULT 0,  -- 1: what is known of the channel has changed since
     token         TEXT NOT NULL,               -- the DeclarationsToken that it should have
     told_token    TEXT,                        -- the one whose items it was given last
     told_at       INTEGER,
@@ -74,6 +76,7 @@ CREATE TABLE syncs (
     asked_at      INTEGER,                     -- when it was last asked to synchronise for this token
     asks          INTEGER NOT NULL             -- and how often
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX syncs_by_staleness ON syncs (enrollment_id) WHERE stale = 1;
 CREATE INDEX syncs_by_token ON syncs (token);
 CREATE INDEX syncs_by_told_token ON syncs (told_token);
 
