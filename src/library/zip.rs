@@ -122,7 +122,7 @@ pub fn write(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
 
 /// The files of an archive whose files are stored as they are; nothing for any other.
 pub fn read(archive: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
+    let (mut files, mut total) = (BTreeMap::new(), 0);
     for entry in list(&mut Cursor::new(archive)).ok()? {
         if entry.is_folder() {
             continue;
@@ -134,6 +134,11 @@ pub fn read(archive: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
         let begin = u32::from(half(header, 26)?) + u32::from(half(header, 28)?) + LENGTH_OF_LOCAL;
         let begin = usize::try_from(begin).ok()?;
         let bytes = header.get(begin..begin.checked_add(usize::try_from(entry.size).ok()?)?)?;
+        // Entries that share their bytes would come to more than the archive has.
+        total += bytes.len();
+        if total > archive.len() {
+            return None;
+        }
         let is_whole = crc(bytes) == entry.crc;
         if !is_whole || files.insert(entry.name, bytes.to_vec()).is_some() {
             return None;
@@ -263,6 +268,14 @@ mod tests {
         let mut changed = archive.clone();
         changed[at] = b'T';
         assert!(read(&changed).is_none() && list(&mut Cursor::new(&changed)).is_ok());
+        // Two entries with the same bytes.
+        let text = "x".repeat(1000);
+        let mut shared = write(&files(&[("a", &text), ("b", "")])).unwrap();
+        let table = shared.windows(4).rposition(|four| four == ENTRY.to_le_bytes()).unwrap();
+        let first = shared.windows(4).position(|four| four == ENTRY.to_le_bytes()).unwrap();
+        shared.copy_within(first + 16..first + 28, table + 16);
+        shared.copy_within(first + 42..first + 46, table + 42);
+        assert!(list(&mut Cursor::new(&shared)).is_ok() && read(&shared).is_none());
     }
 
     proptest! {

@@ -190,7 +190,7 @@ fn table(archive: &[u8]) -> Option<Entries> {
     let end = archive.windows(4).rposition(|four| four == b"PK\x05\x06")?;
     archive.get(end..end + 22)?;
     let (count, mut at) = (number(end + 10, 2)?, number(end + 16, 4).filter(|at| *at < archive.len())?);
-    let mut entries = Entries::new();
+    let (mut entries, mut total) = (Entries::new(), 0);
     for _ in 0..count {
         if archive.get(at..at.checked_add(4)?)? != b"PK\x01\x02" {
             return None;
@@ -201,6 +201,11 @@ fn table(archive: &[u8]) -> Option<Entries> {
         let text = std::str::from_utf8(archive.get(at + 46..at + 46 + name)?).ok()?.to_owned();
         let begin = local + 30 + number(local + 26, 2)? + number(local + 28, 2)?;
         let bytes = archive.get(begin..begin.checked_add(size)?)?;
+        // Entries that share their bytes would come to more than the archive has.
+        total += size;
+        if total > archive.len() {
+            return None;
+        }
         let is_stored = method == 0 && size == real_size;
         if is_stored && usize::try_from(checksum(bytes)).ok()? != number(at + 16, 4)? {
             return None;
