@@ -1,8 +1,9 @@
-//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, policies, profiles and assets at
-//! once, as `russet apply` and `russet export` keep them in files.
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, policies, profiles, assets and
+//! services at once, as `russet apply` and `russet export` keep them in files.
 //!
-//! `{"declarations": […], "groups": […], "update_policies": […], "profiles": […], "assets": […], "prune": false,
-//! "dry_run": true}` ([`super::apply_files`] reads profiles and assets). What is not sent stays,
+//! `{"declarations": […], "groups": […], "update_policies": […], "profiles": […], "assets": […],
+//! "services": […], "background_tasks": […], "prune": false, "dry_run": true}` ([`super::apply_files`] reads
+//! profiles and assets, [`super::apply_services`] services and background tasks). What is not sent stays,
 //! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
 //! that does not say them. A dry run tells what would change and which enrollments it would touch.
 //!
@@ -17,6 +18,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::apply_files::Files;
+use super::apply_services::{self, Services};
 use super::auth::Caller;
 use super::body::Object;
 use super::query::Parameters;
@@ -31,6 +33,7 @@ use crate::ddm::{Edit, Subject, reads};
 use crate::error::{Error, Result};
 use crate::library::asset as assets;
 use crate::library::profile as profiles;
+use crate::library::services::generated;
 use crate::schema::declarations::Kind;
 use crate::storage::Tx;
 
@@ -39,6 +42,7 @@ struct Wanted {
     declarations: Option<Vec<Value>>,
     groups: Option<Vec<group::Sent>>,
     files: Files,
+    services: Services,
     update_policies: Option<Vec<Policy>>,
     prune: bool,
     force: bool,
@@ -88,12 +92,17 @@ fn without_token(mut body: Value) -> Value {
     body
 }
 
-pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Refusal> {
-    let found = admin.mdm.store.read(|conn| {
+pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result<Json<Value>, Refusal> {
+    let contents = admin.mdm.contents.clone();
+    let found = admin.mdm.store.read(move |conn| {
         let mut declarations = declarations::list(conn, None, u32::MAX)?;
         let groups = groups::list(conn, None, u32::MAX)?;
         let profiles = profiles::list(conn, None, u32::MAX)?;
-        let assets = assets::list(conn, None, u32::MAX)?;
+        let mut assets = assets::list(conn, None, u32::MAX)?;
+        let made = generated(conn, &contents)?;
+        declarations.retain(|declaration| !made.contains(&declaration.identifier));
+        assets.retain(|asset| !made.contains(&asset.identifier));
+        let (services, tasks) = apply_services::export(conn, &contents, &caller)?;
         // The declaration of an asset whose bytes are here is made of these.
         let own: BTreeSet<&str> = assets.iter().map(|asset| asset.identifier.as_str()).collect();
         declarations.retain(|declaration| !own.contains(declaration.identifier.as_str()));
@@ -106,6 +115,8 @@ pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Re
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
             "profiles": profiles?,
             "assets": assets.iter().map(asset::plain).collect::<Vec<_>>(),
+            "services": services,
+            "background_tasks": tasks,
             "update_policies": policies.collect::<Vec<_>>(),
         }))
     });
@@ -125,6 +136,7 @@ pub(super) async fn post(
         prune: body.boolean("prune")?.unwrap_or(false),
         force,
         files: Files::read(&admin, &mut body, force).await?,
+        services: Services::read(&admin.mdm.contents, &mut body, force)?,
         declarations: body.list("declarations")?.map(read_declarations).transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
         update_policies: body.list("update_policies")?.map(read_policies).transpose()?,
@@ -132,9 +144,9 @@ pub(super) async fn post(
     body.finish()?;
     let nothing =
         wanted.declarations.is_none() && wanted.groups.is_none() && wanted.update_policies.is_none();
-    if nothing && wanted.files.is_absent() {
-        let words =
-            "there is nothing to apply; send declarations, groups, update_policies, profiles or assets";
+    if nothing && wanted.files.is_absent() && wanted.services.is_absent() {
+        let words = "there is nothing to apply; send declarations, groups, update_policies, profiles, assets or \
+                     services";
         return Err(Error::invalid_at("", words).into());
     }
     let contents = admin.mdm.contents.clone();
@@ -225,6 +237,7 @@ pub(super) fn at(place: &str, error: Error) -> Error {
 fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
     let mut done = Done::default();
     wanted.files.put(tx, contents, edit, &mut done)?;
+    wanted.services.put(tx, contents, edit, &mut done)?;
     let mut order: Vec<(usize, &Value)> = wanted.declarations.iter().flatten().enumerate().collect();
     // What is named comes before what names it.
     order.sort_by_key(|(_, body)| Reverse(Kind::of(body["Type"].as_str().unwrap_or_default())));
@@ -246,8 +259,9 @@ fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> R
         put_policy(tx, policy, &place, edit, &mut done)?;
     }
     if wanted.prune {
-        prune(tx, wanted, edit, &mut done)?;
-        wanted.files.prune(tx, edit, &mut done)?;
+        prune(tx, contents, wanted, edit, &mut done)?;
+        wanted.services.prune(tx, contents, edit, &mut done)?;
+        wanted.files.prune(tx, &generated(tx, contents)?, edit, &mut done)?;
     }
     Ok(done)
 }
@@ -319,7 +333,7 @@ fn put_policy(tx: &Tx<'_>, policy: &Policy, place: &str, edit: Edit<'_>, done: &
 }
 
 /// Removes what was not sent: policies and groups first, then what names before what is named.
-fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+fn prune(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
     if let Some(sent) = &wanted.update_policies {
         let sent: BTreeSet<&str> = sent.iter().map(|policy| policy.group.as_str()).collect();
         for known in policies::list(tx, None, u32::MAX)? {
@@ -351,6 +365,8 @@ fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Resul
         let own: BTreeSet<String> =
             assets::list(tx, None, u32::MAX)?.into_iter().map(|asset| asset.identifier).collect();
         known.retain(|known| !own.contains(&known.identifier));
+        let made = generated(tx, contents)?;
+        known.retain(|known| !made.contains(&known.identifier));
         known.sort_by_key(|known| known.kind);
         for known in known {
             declaration::delete_in(tx, &known.identifier, edit)?;

@@ -80,8 +80,15 @@ impl Files {
         Ok(())
     }
 
-    /// Removes what was not sent; the declarations that pointed to it are gone already.
-    pub(super) fn prune(&self, tx: &Tx<'_>, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    /// Removes what was not sent, but for the assets that are `made` of something else; the declarations
+    /// that pointed to it are gone already.
+    pub(super) fn prune(
+        &self,
+        tx: &Tx<'_>,
+        made: &BTreeSet<String>,
+        edit: Edit<'_>,
+        done: &mut Done,
+    ) -> Result<()> {
         if let Some(sent) = self.profiles.as_deref().map(names) {
             for known in profiles::list(tx, None, u32::MAX)? {
                 if !sent.contains(known.name.as_str()) {
@@ -92,7 +99,7 @@ impl Files {
         }
         if let Some(sent) = self.assets.as_deref().map(names) {
             for known in assets::list(tx, None, u32::MAX)? {
-                if !sent.contains(known.identifier.as_str()) {
+                if !sent.contains(known.identifier.as_str()) && !made.contains(&known.identifier) {
                     asset::delete_in(tx, &known.identifier, edit)?;
                     done.changes.push(change("asset", &known.identifier, asset::plain(&known), Value::Null));
                 }

@@ -9,12 +9,15 @@
 
 mod apply;
 mod apply_files;
+mod apply_services;
 mod asset;
 mod audit;
 mod auth;
+mod background_task;
 mod body;
 mod claim;
 mod command;
+mod compliance;
 mod declaration;
 mod enrollment;
 mod fleet;
@@ -31,6 +34,7 @@ mod push;
 mod push_certificate;
 mod query;
 mod reply;
+mod service;
 mod session;
 mod status;
 mod takeover;
@@ -142,6 +146,24 @@ fn table() -> Vec<Route> {
         ("/api/v1/preview", Read, post(preview::post)),
         ("/api/v1/apply", Admin, large(post(apply::post))),
         ("/api/v1/export", Read, get(apply::export)),
+        ("/api/v1/services", Read, get(service::services)),
+        ("/api/v1/service-configurations", Read, get(service::list)),
+        ("/api/v1/service-configurations/{identifier}", Read, get(service::show)),
+        (
+            "/api/v1/service-configurations/{identifier}",
+            Admin,
+            large(put(service::put).delete(service::delete)),
+        ),
+        ("/api/v1/background-tasks", Read, get(background_task::list)),
+        ("/api/v1/background-tasks/{identifier}", Read, get(background_task::show)),
+        (
+            "/api/v1/background-tasks/{identifier}",
+            Admin,
+            large(put(background_task::put).delete(background_task::delete)),
+        ),
+        ("/api/v1/compliance", Read, get(compliance::fleet)),
+        ("/api/v1/groups/{name}/compliance", Read, get(compliance::group)),
+        ("/api/v1/enrollments/{id}/compliance", Read, get(compliance::enrollment)),
         ("/api/v1/invitations", Read, get(invitation::list)),
         ("/api/v1/invitations", Admin, post(invitation::post)),
         ("/api/v1/invitations/{code}", Read, get(invitation::show)),

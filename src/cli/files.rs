@@ -1,5 +1,6 @@
 //! Objects as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`,
-//! `DIR/updates/<group>.json`. Profiles and assets are [`super::bytes`]'.
+//! `DIR/updates/<group>.json`, `DIR/services/<identifier>.json`, `DIR/background-tasks/<identifier>.json`.
+//! Profiles and assets are [`super::bytes`]'.
 //!
 //! **Invariant:** nothing is read or written outside the folders, whatever an object is called.
 
@@ -13,13 +14,22 @@ use super::Failure;
 use crate::id::printable;
 
 /// The folders, each with the member of an object that its file is named after.
-pub(super) const FOLDERS: [(&str, &str); 3] =
-    [("declarations", "Identifier"), ("groups", "name"), ("updates", "group")];
+pub(super) const FOLDERS: [(&str, &str); 5] = [
+    ("declarations", "Identifier"),
+    ("groups", "name"),
+    ("updates", "group"),
+    ("services", "identifier"),
+    ("background-tasks", "identifier"),
+];
 pub(super) const ENDING: &str = ".json";
 
 /// What the API calls the objects of a folder.
 pub(super) fn list_of(folder: &'static str) -> &'static str {
-    if folder == "updates" { "update_policies" } else { folder }
+    match folder {
+        "updates" => "update_policies",
+        "background-tasks" => "background_tasks",
+        folder => folder,
+    }
 }
 
 pub(super) fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {

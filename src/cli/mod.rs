@@ -12,6 +12,7 @@ mod apply;
 mod bytes;
 mod check;
 mod client;
+mod compliance;
 mod demo;
 mod device;
 mod difference;
@@ -67,6 +68,8 @@ enum Command {
     /// Devices: list, show, send a command.
     #[command(subcommand)]
     Device(device::Device),
+    /// Says which devices are as they should be, and what is wrong with the others.
+    Compliance(compliance::Compliance),
     /// Lists how far devices are with their software updates.
     Updates(updates::Updates),
     /// Makes groups, declarations and update policies what the files of a folder say.
@@ -186,6 +189,7 @@ async fn asynchronous(command: Command) -> Done {
         Command::Admin(command) => command.run().await,
         Command::Invite(command) => command.run().await,
         Command::Device(command) => command.run().await,
+        Command::Compliance(compliance) => compliance.run().await,
         Command::Updates(updates) => updates.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,

@@ -111,6 +111,11 @@ impl Plan {
         })
     }
 
+    /// What was written in a declaration.
+    pub fn payload(&self, identifier: &str) -> Option<&Map<String, Json>> {
+        self.declarations.get(identifier).map(|planned| &planned.payload)
+    }
+
     /// Whether anybody wants something of a channel with this set: something that is not the server's own,
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {

@@ -12,6 +12,7 @@
 //! **Invariant:** the DeclarationsToken is a function of the set of declarations and nothing else, and
 //! between the list and the last fetch a device is served from one and the same set.
 
+pub mod compliance;
 pub mod declaration;
 pub mod generation;
 pub mod group;

@@ -2,15 +2,18 @@
 //!
 //! [`profile`] and [`asset`] read what was uploaded, refuse what a device would refuse, keep it as
 //! [`crate::content`], and tell [`crate::ddm::served`], which makes it part of what declarations say.
+//! [`services`] makes such assets of text files and property lists that people edit here.
 //! `mdm` serves them to the devices concerned, `admin` is where people reach them.
 //!
 //! **Invariant:** what a device is sent are the bytes that somebody uploaded, but for an identity, which
-//! devices want as a document together with its password.
+//! devices want as a document together with its password, and for what [`services`] makes.
 
 pub mod asset;
 pub mod mobileconfig;
 pub mod profile;
+pub mod services;
 pub mod upload;
+pub mod zip;
 
 use crate::content::Kept;
 use crate::ddm::served::Content;

@@ -422,3 +422,43 @@ fn profiles_and_assets_are_files_and_secrets_stay_on_the_server() {
         "{shown}"
     );
 }
+
+#[test]
+fn services_are_files_and_facts_are_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let reserved = Port::reserve();
+    let port = reserved.number();
+    let file = folder.join("mdm/services/school.sshd.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let write = |path: &str| {
+        let text = format!(
+            "{{\"service\": \"com.apple.sshd\", \"files\": {{\"{path}\": \"PermitRootLogin no\\n\"}}}}"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("../sshd_config");
+    let (code, _, error) = said(&run(folder, port, &["apply", "mdm"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("school.sshd.json /files/..~1sshd_config"), "{error}");
+    write("etc/ssh/sshd_config");
+    let (code, shown, error) = said(&run(folder, port, &["apply", "mdm"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains("created service configuration school.sshd"), "{shown}");
+    let (code, _, error) = said(&run(folder, port, &["export", "out"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(folder.join("out/services/school.sshd.json").is_file());
+    assert!(!folder.join("out/assets").exists() && !folder.join("out/background-tasks").exists());
+    let (code, shown, error) = said(&run(folder, port, &["apply", "out", "--dry-run", "--prune"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.starts_with("No difference"), "{shown}");
+
+    let (code, shown, error) = said(&run(folder, port, &["compliance", "--ignore", "filevault"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.starts_with("0 devices"), "{shown}");
+    let (code, shown, _) = said(&run(folder, port, &["compliance", "--group", "default", "--json"]));
+    assert_eq!(code, 0);
+    assert!(shown.contains("\"summary\""), "{shown}");
+    assert_eq!(said(&run(folder, port, &["compliance", "--want", "x"])).0, 1);
+    assert_eq!(said(&run(folder, port, &["compliance", "--group", "none"])).0, 1);
+}

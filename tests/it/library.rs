@@ -41,7 +41,7 @@ impl Appliance {
         assert!(status.is_success(), "{answer}");
     }
 
-    fn stands(&self, device: &Device, identifier: &str) -> Json {
+    pub fn stands(&self, device: &Device, identifier: &str) -> Json {
         let list = self.app().store.peek(|conn| {
             let subject = subject::of(conn, &device.udid)?.unwrap();
             standing::standing(conn, &subject)
@@ -49,7 +49,7 @@ impl Appliance {
         list.unwrap().into_iter().find(|one| one["identifier"] == identifier).unwrap_or_default()
     }
 
-    fn woken(&self) -> Vec<String> {
+    pub fn woken(&self) -> Vec<String> {
         let due = self.app().store.peek(|conn| {
             let mut statement = conn.prepare("SELECT enrollment_id FROM wakes ORDER BY 1")?;
             Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
@@ -104,7 +104,11 @@ async fn an_asset_is_fetched_verified_and_fetched_again_when_it_changes() {
     let mut appliance = Appliance::start().await;
     let mut mac = appliance.enroll(Kind::Mac).await;
     // More than is kept in the database.
-    let large = vec![b'x'; 1_500_000];
+    let archive = |size: usize| {
+        let files = [("etc/ssh/sshd_config".to_owned(), vec![b'#'; size])].into();
+        russet::library::zip::write(&files).unwrap()
+    };
+    let (large, small) = (archive(1_500_000), archive(10));
     appliance.upload("/api/v1/assets/org.example.sshd", "application/zip", large.clone()).await;
     let payload = json!({"ServiceType": "com.apple.sshd", "DataAssetReference": "org.example.sshd"});
     appliance.declare("sshd", "configuration.services.configuration-files", payload).await;
@@ -115,7 +119,7 @@ async fn an_asset_is_fetched_verified_and_fetched_again_when_it_changes() {
     }
     let files = appliance.config.data_dir.join("files");
     assert_eq!(std::fs::read_dir(&files).unwrap().count(), 1);
-    appliance.upload("/api/v1/assets/org.example.sshd", "application/zip", "small").await;
+    appliance.upload("/api/v1/assets/org.example.sshd", "application/zip", small.clone()).await;
     assert_eq!(appliance.stands(&mac, "org.example.sshd")["received"], false);
     settle(&mut mac).await;
     assert_eq!(appliance.stands(&mac, "org.example.sshd")["valid"], "valid");
@@ -126,7 +130,7 @@ async fn an_asset_is_fetched_verified_and_fetched_again_when_it_changes() {
     // A restart finds it where it was.
     appliance.restart(|_| {}).await;
     let url = format!("{}/mdm/assets/org.example.sshd", appliance.config.server.public_url);
-    assert_eq!(mac.fetch(&url).await.unwrap().body, b"small");
+    assert_eq!(mac.fetch(&url).await.unwrap().body, small);
 }
 
 #[tokio::test]

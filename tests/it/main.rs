@@ -11,6 +11,7 @@ mod architecture;
 mod claims;
 mod cli;
 mod commands;
+mod compliance;
 mod crash;
 mod ddm;
 mod enrollment;

@@ -9,6 +9,7 @@ mod library;
 mod manners;
 mod nanomdm;
 mod pages;
+mod services;
 mod tokens;
 mod updates;
 

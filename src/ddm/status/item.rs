@@ -187,6 +187,18 @@ fn text(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Opt
         .optional()?)
 }
 
+/// Exactly this item.
+pub fn find(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Item>> {
+    Ok(conn
+        .prepare_cached("SELECT value, reported_at FROM status_items WHERE enrollment_id = ?1 AND path = ?2")?
+        .query_row([enrollment_id, path], |row| {
+            let text: Option<String> = row.get(0)?;
+            let value = text.and_then(|text| serde_json::from_str(&text).ok());
+            Ok(Item { path: path.to_owned(), value, reported_at: row.get(1)? })
+        })
+        .optional()?)
+}
+
 /// The value of exactly this item.
 pub(super) fn value(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Json>> {
     let text = text(conn, enrollment_id, path)?.flatten();

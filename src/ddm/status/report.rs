@@ -67,6 +67,13 @@ pub fn reports(conn: &Connection, enrollment_id: &str) -> Result<Vec<(Seconds, V
     Ok(reports.collect::<Result<_, _>>()?)
 }
 
+/// When a channel reported last.
+pub fn last(conn: &Connection, enrollment_id: &str) -> Result<Option<Seconds>> {
+    Ok(conn
+        .prepare_cached("SELECT MAX(reported_at) FROM status_reports WHERE enrollment_id = ?1")?
+        .query_row([enrollment_id], |row| row.get(0))?)
+}
+
 pub(super) fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     tx.prepare_cached("DELETE FROM status_reports WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
     Ok(())
