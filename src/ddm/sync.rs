@@ -133,6 +133,16 @@ pub fn mark(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     Ok(())
 }
 
+/// A channel that is no longer told anything need not be looked at.
+///
+/// # Errors
+/// The database's.
+pub fn unmark(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE syncs SET stale = 0 WHERE enrollment_id = ?1 AND stale = 1")?
+        .execute([enrollment_id])?;
+    Ok(())
+}
+
 /// Channels that were marked, those after `after`.
 pub fn marked(conn: &Connection, after: &str, limit: u32) -> Result<Vec<String>> {
     let mut statement = conn.prepare_cached(

@@ -72,6 +72,9 @@ impl Pass {
     /// Looks at channels in one transaction; if that fails, at each by itself.
     async fn look_at(&mut self, mdm: &Mdm, mut channels: Vec<String>) -> Result<()> {
         channels.retain(|channel| !self.passed_over.contains(channel));
+        if channels.is_empty() {
+            return Ok(());
+        }
         let all = channels.clone();
         let whole = mdm.store.write("sync.pass", move |tx| batch(tx, &all)).await;
         match whole {
@@ -83,14 +86,17 @@ impl Pass {
         let (mut failed, number) = (Vec::new(), channels.len());
         for channel in channels {
             let one = vec![channel.clone()];
-            let done = mdm.store.write("sync.pass.one", move |tx| batch(tx, &one)).await;
-            if let Err(error) = done {
-                tracing::error!(
-                    enrollment.id = channel,
-                    error = error.chain(),
-                    "what this channel should have was not found out; it is passed over until the next edit"
-                );
-                failed.push(channel);
+            match mdm.store.write("sync.pass.one", move |tx| batch(tx, &one)).await {
+                Ok(()) => {}
+                Err(Error::Busy) => return Err(Error::Busy),
+                Err(error) => {
+                    tracing::error!(
+                        enrollment.id = channel,
+                        error = error.chain(),
+                        "what this channel should have was not found out; it is passed over until the next edit"
+                    );
+                    failed.push(channel);
+                }
             }
         }
         // Where nothing at all can be written, that is not a channel's fault either.

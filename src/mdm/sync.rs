@@ -14,7 +14,7 @@ use super::queue::{self, New, Purpose};
 use super::{subject, wake};
 use crate::ddm::manifest::Plan;
 use crate::ddm::status::{self, Taken};
-use crate::ddm::{self, plans};
+use crate::ddm::{self, Subject, plans};
 use crate::error::Result;
 use crate::id;
 use crate::pki::seal::Seal;
@@ -43,10 +43,10 @@ pub fn refresh_device(tx: &Tx<'_>, device_id: &str) -> Result<()> {
 }
 
 pub(super) fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Result<()> {
-    let Some(subject) = subject::of(tx, enrollment_id)? else { return Ok(()) };
-    if subject.keys.get("state").is_none_or(|state| state != "enrolled") {
-        return Ok(());
-    }
+    let is_enrolled = |subject: &Subject| subject.keys.get("state").is_some_and(|state| state == "enrolled");
+    let Some(subject) = subject::of(tx, enrollment_id)?.filter(is_enrolled) else {
+        return ddm::sync::unmark(tx, enrollment_id);
+    };
     let refreshed = ddm::sync::refresh(tx, plan, &subject)?;
     if refreshed.changed {
         // They carry the token of the set before.
