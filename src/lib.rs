@@ -8,8 +8,8 @@
 //!   server                              wiring, listeners, background tasks
 //!   admin          simulator            people: JSON API, the page, tokens │ simulated devices
 //!   mdm                                 devices: who is calling, check-in, connect, queue, wake
-//!   enroll                              invitations, sessions, the enrollment profile
-//!   ddm            apns                 declarations (what a device is told) │ pushes
+//!   enroll         library              invitations, sessions, the enrollment profile │ profiles, assets
+//!   ddm    apns    content              declarations (what a device is told) │ pushes │ bytes it fetches
 //!   pki                                 authorities, identities, CMS, SCEP, sealing
 //!   schema         storage              Apple's names and constraints │ one file, one writer
 //!   config  error  id  clock  plist  request   leaf files
@@ -22,10 +22,12 @@ pub mod apns;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod content;
 pub mod ddm;
 pub mod enroll;
 pub mod error;
 pub mod id;
+pub mod library;
 pub mod mdm;
 pub mod pki;
 pub mod plist;

@@ -168,6 +168,7 @@ pub struct Allowance {
     exceeded: AtomicBool,
     crowded: AtomicBool,
     late: AtomicBool,
+    in_pieces: AtomicBool,
 }
 
 impl Default for Allowance {
@@ -177,6 +178,7 @@ impl Default for Allowance {
             exceeded: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
             late: AtomicBool::new(false),
+            in_pieces: AtomicBool::new(false),
         }
     }
 }
@@ -215,23 +217,36 @@ impl Allowance {
     pub fn late(&self) -> bool {
         self.late.load(Ordering::Relaxed)
     }
+
+    /// Whether the handler reads the body piece by piece, and never holds it as a whole.
+    pub fn in_pieces(&self) -> bool {
+        self.in_pieces.load(Ordering::Relaxed)
+    }
 }
 
 /// A layer for routes whose bodies may be larger or have to be smaller than [`DEFAULT_LIMIT`]; a
 /// larger body is answered 413, whatever the handler makes of the error that it reads.
 pub fn limit(bytes: u64) -> Limit {
-    Limit(bytes)
+    Limit { bytes, in_pieces: false }
+}
+
+/// As [`limit`], for routes that write the body to the disk while it comes: it may be larger than memory.
+pub fn limit_in_pieces(bytes: u64) -> Limit {
+    Limit { bytes, in_pieces: true }
 }
 
 /// See [`limit`].
 #[derive(Clone, Copy, Debug)]
-pub struct Limit(u64);
+pub struct Limit {
+    bytes: u64,
+    in_pieces: bool,
+}
 
 impl<S> Layer<S> for Limit {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, bytes: self.0 }
+        Limited { inner, limit: *self }
     }
 }
 
@@ -239,7 +254,7 @@ impl<S> Layer<S> for Limit {
 #[derive(Clone, Debug)]
 pub struct Limited<S> {
     inner: S,
-    bytes: u64,
+    limit: Limit,
 }
 
 impl<S: Service<Request<Body>>> Service<Request<Body>> for Limited<S> {
@@ -254,7 +269,8 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Limited<S> {
     fn call(&mut self, request: Request<Body>) -> S::Future {
         // Requests without a body carry no allowance.
         if let Some(allowance) = request.extensions().get::<Arc<Allowance>>() {
-            allowance.limit.store(self.bytes, Ordering::Relaxed);
+            allowance.limit.store(self.limit.bytes, Ordering::Relaxed);
+            allowance.in_pieces.store(self.limit.in_pieces, Ordering::Relaxed);
         }
         self.inner.call(request)
     }

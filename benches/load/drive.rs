@@ -136,6 +136,20 @@ impl<'a> Load<'a> {
         Ok(Self { process, connections: open, operations, any_success, measured: Measured::default() })
     }
 
+    /// Does every operation once; nothing is measured.
+    pub(crate) async fn once(&mut self) -> Result<()> {
+        let once = Arc::new(Operations::once(self.operations.all.clone()));
+        let (end, far) = (once.all.len(), Instant::now() + Duration::from_secs(3600));
+        let mut running = JoinSet::new();
+        for connection in self.connections.drain(..) {
+            running.spawn(ask(connection, once.clone(), far, end, self.any_success));
+        }
+        while let Some(ended) = running.join_next().await {
+            self.connections.push(ended??.0);
+        }
+        Ok(())
+    }
+
     /// Asks for as long as `window`, or until this window's share of the operations is done.
     pub(crate) async fn window(&mut self, window: Duration, windows_left: usize) -> Result<()> {
         let end = self.operations.end(windows_left);

@@ -7,7 +7,9 @@
 //! **Invariant:** no clock runs while keys, signatures or identifiers are made.
 
 mod ceiling;
+mod change;
 mod client;
+mod declared;
 mod drive;
 mod prepare;
 mod process;
@@ -27,7 +29,7 @@ use russet::storage::Store;
 use crate::client::Address;
 use crate::prepare::Prepared;
 use crate::process::Process;
-use crate::scenario::{Ceilings, SCENARIOS, Scenario};
+use crate::scenario::{Ceilings, DECLARATIVE, SCENARIOS, Scenario};
 use crate::table::{Figure, Memory, Report};
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -41,7 +43,7 @@ struct Failed(String);
 #[derive(Parser)]
 #[command(name = "load")]
 struct Arguments {
-    /// idle, cycle, enrollment; all of them when left out.
+    /// idle, cycle, enrollment, tokens, items, declaration, status, again; all of them when left out.
     scenarios: Vec<String>,
     /// 100 enrollments and a second for each scenario: whether it works, not how fast.
     #[arg(long, conflicts_with = "gate")]
@@ -105,15 +107,24 @@ async fn run(arguments: &Arguments) -> Result<bool> {
     let ceilings = ceilings(&folder.path().join("ceiling")).await?;
 
     let mut report = Report::default();
-    for &enrollments in &arguments.enrollments {
-        let own = folder.path().join(enrollments.to_string());
-        std::fs::create_dir(&own)?;
-        Box::pin(measure(arguments, &scenarios, &own, &apple, &ceilings, enrollments, &mut report)).await?;
+    // A server for which nothing is declared, and one for which there is.
+    for part in [&SCENARIOS[..], &DECLARATIVE] {
+        let scenarios: Vec<Scenario> =
+            scenarios.iter().copied().filter(|scenario| part.contains(scenario)).collect();
+        if scenarios.is_empty() {
+            continue;
+        }
+        for &enrollments in &arguments.enrollments {
+            let own = tempfile::tempdir_in(folder.path())?;
+            Box::pin(measure(arguments, &scenarios, own.path(), &apple, &ceilings, enrollments, &mut report))
+                .await?;
+        }
     }
-    let tables = report.markdown();
-    println!("{tables}");
-    if let Some(file) = &arguments.write {
-        table::write_into(file, &tables)?;
+    for (mark, tables) in report.tables() {
+        println!("{tables}");
+        if let Some(file) = &arguments.write {
+            table::write_into(file, mark, &tables)?;
+        }
     }
     let missed = report.below_the_gate();
     for words in &missed {
@@ -123,10 +134,14 @@ async fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 fn chosen(words: &[String]) -> Result<Vec<Scenario>> {
-    let known = |word: &String| SCENARIOS.into_iter().find(|scenario| scenario.word() == word);
-    let unknown = |word: &String| Failed(format!("there is no scenario {word}: idle, cycle or enrollment"));
+    let all = || SCENARIOS.into_iter().chain(DECLARATIVE);
+    let known = |word: &String| all().find(|scenario| scenario.word() == word);
+    let unknown = |word: &String| {
+        let words: Vec<&str> = all().map(Scenario::word).collect();
+        Failed(format!("there is no scenario {word}: {}", words.join(", ")))
+    };
     if words.is_empty() {
-        return Ok(SCENARIOS.to_vec());
+        return Ok(all().collect());
     }
     words.iter().map(|word| Ok(known(word).ok_or_else(|| unknown(word))?)).collect()
 }
@@ -166,15 +181,19 @@ async fn measure(
     } else {
         0
     };
-    let mut prepared = Prepared::new(folder, apple, enrollments, newcomers).await?;
+    let declared = scenarios.iter().any(|scenario| scenario.is_declarative());
+    let mut prepared = Prepared::new(folder, apple, enrollments, newcomers, declared).await?;
     prepared.register(apple);
     let server = Process::serve(&prepared.config, prepared.port)?;
-    if scenarios.contains(&Scenario::Cycle) {
-        prepared.make_token()?;
+    if declared {
+        prepared.make_token("admin")?;
+    } else if scenarios.contains(&Scenario::Cycle) {
+        prepared.make_token("command")?;
     }
     let address = Address::new(prepared.port, &prepared.anchor)?;
     let mut memory = Memory {
         enrollments,
+        declared,
         started: server.memory("VmRSS")?,
         database_before: prepared.database()?,
         ..Memory::default()
@@ -198,6 +217,12 @@ async fn measure(
         if scenario != Scenario::Enrollment {
             memory.loaded = server.memory("VmRSS")?;
         }
+    }
+    if declared {
+        eprint!("{enrollments} enrollments, one declaration of all is changed …");
+        let change = change::measure(&prepared, &server, &address).await?;
+        eprintln!(" {:.2} s until every token is right", change.right.as_secs_f64());
+        report.changes.push(change);
     }
     memory.enrolled = server.memory("VmRSS")?;
     memory.highest = server.memory("VmHWM")?;

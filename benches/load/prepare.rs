@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use russet::apns::{self, Pair};
 use russet::clock::{Clock, DAY};
@@ -31,7 +32,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::requests::{Device, unlock_token, xml};
-use crate::{Failed, Result, parallel};
+use crate::{Failed, Result, declared, parallel};
 
 /// How many keys the devices share.
 const KEYS: usize = 16;
@@ -53,6 +54,8 @@ pub(crate) struct Prepared {
     pub(crate) token: String,
     /// Identities were issued for these, and nothing else was done.
     pub(crate) newcomers: Vec<Device>,
+    /// What the stand-in for APNs was given so far.
+    pushes: Arc<AtomicUsize>,
 }
 
 /// A device of ours, with what its session is called.
@@ -63,7 +66,14 @@ struct Made {
 }
 
 impl Prepared {
-    pub(crate) async fn new(folder: &Path, apple: &Apple, enrolled: usize, newcomers: usize) -> Result<Self> {
+    /// `declared`: whether anything is declared for them.
+    pub(crate) async fn new(
+        folder: &Path,
+        apple: &Apple,
+        enrolled: usize,
+        newcomers: usize,
+        declared: bool,
+    ) -> Result<Self> {
         let reserved = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         reserved.set_reuse_address(true)?;
         reserved.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
@@ -81,6 +91,9 @@ impl Prepared {
         let app = App::open(&config, Lock::take(&config.data_dir)?, Clock::system()).await?;
         let anchor = app.enroll.anchor().ok_or_else(|| Failed("there is no TLS root".into()))?;
         let origin = found(&app).await?;
+        if declared {
+            app.store.write("bench.declarations", declared::declare).await?;
+        }
         let mut made = make(&app.enroll.authority()?, &config, enrolled + newcomers)?;
         let parameters = parameters(&config);
         let mut devices = Vec::with_capacity(made.len());
@@ -92,6 +105,9 @@ impl Prepared {
                 for (at, made) in some.iter().enumerate() {
                     let fingerprint = issue(tx, made, &origin, &parameters)?;
                     if begun + at < enrolled {
+                        if declared {
+                            declared::join(tx, &made.device.udid, begun + at)?;
+                        }
                         enroll(tx, &seal, made, &fingerprint)?;
                     }
                 }
@@ -110,23 +126,34 @@ impl Prepared {
             enrolled: devices,
             token: String::new(),
             newcomers,
+            pushes: Arc::default(),
         })
+    }
+
+    /// How many pushes went out so far.
+    pub(crate) fn pushes(&self) -> usize {
+        self.pushes.load(Ordering::Relaxed)
     }
 
     /// Makes the devices known to the stand-in for APNs; pushes are taken and lead to nothing.
     pub(crate) fn register(&self, apple: &Apple) {
         let (waker, mut woken) = mpsc::unbounded_channel();
-        tokio::spawn(async move { while woken.recv().await.is_some() {} });
+        let pushes = self.pushes.clone();
+        tokio::spawn(async move {
+            while woken.recv().await.is_some() {
+                pushes.fetch_add(1, Ordering::Relaxed);
+            }
+        });
         for device in &self.enrolled {
             let channel = russet::simulator::Channel::Device;
             apple.register(&device.push_token, self.topic, &device.push_magic, channel, waker.clone());
         }
     }
 
-    /// Asks the server for a token with which commands may be queued.
-    pub(crate) fn make_token(&mut self) -> Result<()> {
+    /// Asks the server for a token with which commands may be queued, or declarations written.
+    pub(crate) fn make_token(&mut self, scope: &str) -> Result<()> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_russet"));
-        command.args(["token", "create", "bench", "--scope", "command", "--config"]).arg(&self.config);
+        command.args(["token", "create", "bench", "--scope", scope, "--config"]).arg(&self.config);
         let output = command.output()?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
@@ -263,6 +290,7 @@ fn enroll(tx: &Tx<'_>, seal: &Seal, made: &Made, fingerprint: &Fingerprint) -> r
     russet::mdm::sync::refresh(tx, &device.udid)?;
     if let Some(sync) = russet::ddm::sync::find(tx, &device.udid)? {
         russet::ddm::sync::told(tx, &device.udid, &sync.token)?;
+        russet::mdm::wake::nothing_due(tx, &device.udid)?;
     }
     escrow::store(tx, seal, &device.udid, escrow::Kind::UnlockToken, &unlock_token())?;
     let written = |error: Box<dyn std::error::Error + Send + Sync>| {

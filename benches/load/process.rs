@@ -64,6 +64,13 @@ impl Process {
         Ok(TICK * ticks.sum::<Result<u32, _>>()?)
     }
 
+    /// Bytes that were written to the disk so far.
+    pub(crate) fn written(&self) -> Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        Ok(line.ok_or_else(|| Failed("/proc says nothing of write_bytes".into()))?.parse()?)
+    }
+
     /// A field of `/proc/PID/status` in KiB: `VmRSS` or `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

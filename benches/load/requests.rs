@@ -14,8 +14,8 @@ use plist::{Dictionary, Value};
 use russet::clock::Seconds;
 use russet::simulator::{Digest, Form, Identity, sign_detached};
 
-use crate::Result;
 use crate::client::Expected;
+use crate::{Result, declared};
 
 /// The UnlockToken of a device has about this size.
 const UNLOCK_TOKEN: usize = 2000;
@@ -39,7 +39,7 @@ impl Request {
         Arc::new(Self { expected, ..self.clone() })
     }
 
-    fn new(head: &str, kind: &str, body: &[u8], expected: Expected) -> Self {
+    pub(crate) fn new(head: &str, kind: &str, body: &[u8], expected: Expected) -> Self {
         let head = format!(
             "{head}\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -90,16 +90,36 @@ impl Device {
         Ok(vec![Arc::new(ask), idle.expecting(Expected::Something), Arc::new(answer)])
     }
 
+    /// Asks something about declarations.
+    pub(crate) fn ask(&self, now: Seconds, endpoint: &str) -> Result<Operation> {
+        let message = self.declarative(endpoint);
+        Ok(vec![Arc::new(self.check_in(now, message, Expected::Something)?)])
+    }
+
+    /// A status report of 3 KB; those of different `turn` differ in one value.
+    pub(crate) fn report(&self, now: Seconds, turn: usize) -> Result<Operation> {
+        let mut message = self.declarative("status");
+        message.insert("Data".into(), Value::Data(declared::report(&self.udid, turn)));
+        Ok(vec![Arc::new(self.check_in(now, message, Expected::Empty)?)])
+    }
+
+    fn declarative(&self, endpoint: &str) -> Dictionary {
+        dictionary([
+            ("MessageType", Value::from("DeclarativeManagement")),
+            ("UDID", Value::from(self.udid.as_str())),
+            ("Endpoint", Value::from(endpoint)),
+        ])
+    }
+
+    fn check_in(&self, now: Seconds, message: Dictionary, expected: Expected) -> Result<Request> {
+        self.signed(now, "/mdm/checkin", "application/x-apple-aspen-mdm-checkin", message, expected)
+    }
+
     /// Authenticate and TokenUpdate.
     pub(crate) fn enroll(&self, now: Seconds, topic: &str) -> Result<Operation> {
         let messages = [self.authenticate(topic), self.token_update(topic)];
-        messages
-            .into_iter()
-            .map(|message| {
-                let kind = "application/x-apple-aspen-mdm-checkin";
-                self.signed(now, "/mdm/checkin", kind, message, Expected::Empty).map(Arc::new)
-            })
-            .collect()
+        let said = messages.into_iter().map(|message| self.check_in(now, message, Expected::Empty));
+        said.map(|request| request.map(Arc::new)).collect()
     }
 
     /// The first message of an enrollment.

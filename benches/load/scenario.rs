@@ -1,7 +1,7 @@
-//! The three things that are measured, and how each takes turns with its ceilings.
+//! The things that are measured, and how each takes turns with its ceilings.
 //!
 //! An operation is what a person would count: an Idle, a command from the API to its answer, an
-//! enrollment. The ceilings get the very same requests.
+//! enrollment, a question about declarations, a status report. The ceilings get the very same requests.
 //!
 //! **Invariant:** operations go round all enrollments; no device is asked for by two connections at
 //! once unless there are fewer devices than connections.
@@ -12,6 +12,7 @@ use russet::clock::Clock;
 use russet::storage::Store;
 
 use crate::client::Address;
+use crate::declared::EVERYBODYS;
 use crate::drive::{Commits, Load, Measured, Operations};
 use crate::prepare::Prepared;
 use crate::process::Process;
@@ -23,10 +24,24 @@ pub(crate) enum Scenario {
     Idle,
     Cycle,
     Enrollment,
+    /// The device asks for its DeclarationsToken.
+    Tokens,
+    /// And for the list.
+    Items,
+    /// And for one declaration of it.
+    Declaration,
+    /// A status report in which something is new.
+    Status,
+    /// The report before once more.
+    Again,
 }
 
 /// In the order in which they are measured: enrollments come last, because they change how many there are.
 pub(crate) const SCENARIOS: [Scenario; 3] = [Scenario::Idle, Scenario::Cycle, Scenario::Enrollment];
+
+/// Those of declarative management, measured on a server of their own.
+pub(crate) const DECLARATIVE: [Scenario; 5] =
+    [Scenario::Tokens, Scenario::Items, Scenario::Declaration, Scenario::Status, Scenario::Again];
 
 /// What everything is held against.
 pub(crate) struct Ceilings {
@@ -73,6 +88,11 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Cycle => "cycle",
             Self::Enrollment => "enrollment",
+            Self::Tokens => "tokens",
+            Self::Items => "items",
+            Self::Declaration => "declaration",
+            Self::Status => "status",
+            Self::Again => "again",
         }
     }
 
@@ -81,17 +101,35 @@ impl Scenario {
             Self::Idle => "Idle",
             Self::Cycle => "Command cycle",
             Self::Enrollment => "Enrollment",
+            Self::Tokens => "`tokens`",
+            Self::Items => "`declaration-items`",
+            Self::Declaration => "`declaration/…`",
+            Self::Status => "Status report",
+            Self::Again => "The same report again",
         }
     }
 
+    /// Whether it needs a server for which something is declared.
+    pub(crate) fn is_declarative(self) -> bool {
+        DECLARATIVE.contains(&self)
+    }
+
     fn writes(self) -> bool {
-        self != Self::Idle
+        matches!(self, Self::Cycle | Self::Enrollment | Self::Status)
+    }
+
+    /// Whether each operation happens once before the clock starts: what is measured is the repetition.
+    fn is_repetition(self) -> bool {
+        self == Self::Again
     }
 
     /// How many operations are prepared for one window.
     pub(crate) fn most(self, connections: usize) -> usize {
         match (self, connections) {
-            (Self::Idle, _) => 0,
+            // They are repeated for ever.
+            (Self::Idle | Self::Tokens | Self::Items | Self::Declaration | Self::Status | Self::Again, _) => {
+                0
+            }
             (Self::Cycle, ..4) => 300,
             (Self::Cycle, ..32) => 2000,
             (Self::Cycle, _) => 4000,
@@ -117,6 +155,19 @@ impl Scenario {
             Self::Idle => {
                 Operations::again(parallel(devices.len(), |at| Ok(vec![Arc::new(devices[at].idle(now)?)]))?)
             }
+            Self::Tokens => Operations::again(parallel(devices.len(), |at| devices[at].ask(now, "tokens"))?),
+            Self::Items => {
+                Operations::again(parallel(devices.len(), |at| devices[at].ask(now, "declaration-items"))?)
+            }
+            Self::Declaration => {
+                let endpoint = format!("declaration/configuration/{EVERYBODYS}");
+                Operations::again(parallel(devices.len(), |at| devices[at].ask(now, &endpoint))?)
+            }
+            // Each device says the one and then the other: what it says is always news.
+            Self::Status => Operations::again(parallel(devices.len() * 2, |at| {
+                devices[at % devices.len()].report(now, at / devices.len())
+            })?),
+            Self::Again => Operations::again(parallel(devices.len(), |at| devices[at].report(now, 2))?),
             Self::Cycle => {
                 let token = prepared.token.as_str();
                 let idles = parallel(devices.len().min(number), |at| devices[at].idle(now))?;
@@ -156,6 +207,9 @@ impl Scenario {
             writing = Some((composed, Commits::new(&ceilings.store, connections, operations.replayed())));
         }
         let mut server = Load::open(process, address, connections, operations, false).await?;
+        if self.is_repetition() {
+            server.once().await?;
+        }
         for left in (1..=windows).rev() {
             server.window(WINDOW, left).await?;
             bare.window(WINDOW, left).await?;

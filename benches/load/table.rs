@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::change::Change;
 use crate::scenario::{Compared, Scenario};
 use crate::{Failed, Result};
 
@@ -13,7 +14,9 @@ const GATE: f64 = 0.6;
 /// And at how many connections.
 const GATE_AT: usize = 64;
 
+/// Between which marks the tables go.
 const BEGIN: &str = "<!-- measured: written by `cargo bench --bench load -- --write` -->";
+const BEGIN_DECLARED: &str = "<!-- declarative: written by `cargo bench --bench load -- --write` -->";
 const END: &str = "<!-- end of what was measured -->";
 
 /// One row.
@@ -28,6 +31,8 @@ pub(crate) struct Figure {
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) enrollments: usize,
+    /// Whether anything was declared.
+    pub(crate) declared: bool,
     pub(crate) started: u64,
     pub(crate) loaded: u64,
     pub(crate) enrolled: u64,
@@ -40,6 +45,7 @@ pub(crate) struct Memory {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) figures: Vec<Figure>,
+    pub(crate) changes: Vec<Change>,
     pub(crate) memory: Vec<Memory>,
 }
 
@@ -59,14 +65,23 @@ impl Report {
             .collect()
     }
 
-    pub(crate) fn markdown(&self) -> String {
+    /// The tables, each beneath its mark: those of a server for which nothing is declared, and of one for
+    /// which there is; as far as they were measured.
+    pub(crate) fn tables(&self) -> Vec<(&'static str, String)> {
+        let measured = |declared: bool| self.memory.iter().any(|memory| memory.declared == declared);
+        let both = [(BEGIN, false), (BEGIN_DECLARED, true)];
+        let tables = both.into_iter().filter(|(_, declared)| measured(*declared));
+        tables.map(|(mark, declared)| (mark, self.markdown(declared))).collect()
+    }
+
+    fn markdown(&self, declared: bool) -> String {
         let mut text = format!("{}\n\n", machine());
         text.push_str(
             "| scenario | enrollments | connections | per second | p50 ms | p99 ms | CPU µs | HTTP alone | CPU µs \
              | commits alone | HTTP and commits | ratio | and signatures | ratio |\n\
              |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         );
-        for figure in &self.figures {
+        for figure in self.figures.iter().filter(|figure| figure.scenario.is_declarative() == declared) {
             let Compared { server, bare, proven, writing } = &figure.measured;
             let (composed, commits) = match writing {
                 Some((composed, commits)) => {
@@ -91,11 +106,30 @@ impl Report {
                 figure.measured.ratio_proven(),
             );
         }
+        if declared && !self.changes.is_empty() {
+            text.push_str(
+                "\n| one declaration of all is changed, enrollments | answered after ms | every token right after s \
+                 | every push answered after s | pushes | CPU ms | written |\n|--:|--:|--:|--:|--:|--:|--:|\n",
+            );
+        }
+        for change in self.changes.iter().filter(|_| declared) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | **{:.2}** | {:.2} | {} | {} | {} |",
+                change.enrollments,
+                change.answered.as_millis(),
+                change.right.as_secs_f64(),
+                change.pushed.as_secs_f64(),
+                change.pushes,
+                change.cpu.as_millis(),
+                mebibytes(change.written / 1024),
+            );
+        }
         text.push_str(
-            "\n| enrollments | resident at start | after Idle and commands | enrolled meanwhile | resident then \
+            "\n| enrollments | resident at start | under load | enrolled meanwhile | resident then \
              | highest | database at start | at the end |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         );
-        for memory in &self.memory {
+        for memory in self.memory.iter().filter(|memory| memory.declared == declared) {
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -132,11 +166,11 @@ fn machine() -> String {
     )
 }
 
-/// Puts the tables where the file has its marks.
-pub(crate) fn write_into(file: &Path, tables: &str) -> Result<()> {
+/// Puts tables where the file has their mark.
+pub(crate) fn write_into(file: &Path, mark: &str, tables: &str) -> Result<()> {
     let text = std::fs::read_to_string(file)?;
     let unmarked = || Failed(format!("{} has not the marks between which the tables go", file.display()));
-    let (before, rest) = text.split_once(BEGIN).ok_or_else(unmarked)?;
+    let (before, rest) = text.split_once(mark).ok_or_else(unmarked)?;
     let (_, after) = rest.split_once(END).ok_or_else(unmarked)?;
-    Ok(std::fs::write(file, format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"))?)
+    Ok(std::fs::write(file, format!("{before}{mark}\n\n{tables}\n{END}{after}"))?)
 }

@@ -1,7 +1,9 @@
-//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups and declarations at once, as `russet apply`
-//! and `russet export` keep them in files.
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, policies, profiles, assets and
+//! services at once, as `russet apply` and `russet export` keep them in files.
 //!
-//! `{"declarations": […], "groups": […], "prune": false, "dry_run": true}`. What is not sent stays,
+//! `{"declarations": […], "groups": […], "update_policies": […], "profiles": […], "assets": […],
+//! "services": […], "background_tasks": […], "prune": false, "dry_run": true}` ([`super::apply_files`] reads
+//! profiles and assets, [`super::apply_services`] services and background tasks). What is not sent stays,
 //! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
 //! that does not say them. A dry run tells what would change and which enrollments it would touch.
 //!
@@ -15,16 +17,23 @@ use axum::extract::State;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+use super::apply_files::Files;
+use super::apply_services::{self, Services};
 use super::auth::Caller;
 use super::body::Object;
 use super::query::Parameters;
 use super::reply::Refusal;
-use super::{Admin, declaration, fleet, group};
+use super::{Admin, asset, declaration, fleet, group, profile, update_policy};
+use crate::content::Contents;
 use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
+use crate::ddm::update::policy::{self as policies, Policy};
 use crate::ddm::{Edit, Subject, reads};
 use crate::error::{Error, Result};
+use crate::library::asset as assets;
+use crate::library::profile as profiles;
+use crate::library::services::generated;
 use crate::schema::declarations::Kind;
 use crate::storage::Tx;
 
@@ -32,16 +41,19 @@ use crate::storage::Tx;
 struct Wanted {
     declarations: Option<Vec<Value>>,
     groups: Option<Vec<group::Sent>>,
+    files: Files,
+    services: Services,
+    update_policies: Option<Vec<Policy>>,
     prune: bool,
     force: bool,
 }
 
 /// What became, or would become, of one object.
-struct Change {
-    kind: &'static str,
-    name: String,
-    before: Value,
-    after: Value,
+pub(super) struct Change {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) before: Value,
+    pub(super) after: Value,
 }
 
 impl Change {
@@ -62,10 +74,10 @@ impl Change {
 }
 
 #[derive(Default)]
-struct Done {
-    changes: Vec<Change>,
-    warnings: Vec<Value>,
-    unchanged: usize,
+pub(super) struct Done {
+    pub(super) changes: Vec<Change>,
+    pub(super) warnings: Vec<Value>,
+    pub(super) unchanged: usize,
 }
 
 /// A declaration as it is kept in a file: its ServerToken is computed.
@@ -80,13 +92,32 @@ fn without_token(mut body: Value) -> Value {
     body
 }
 
-pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Refusal> {
-    let found = admin.mdm.store.read(|conn| {
-        let declarations = declarations::list(conn, None, u32::MAX)?;
+pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result<Json<Value>, Refusal> {
+    let contents = admin.mdm.contents.clone();
+    let found = admin.mdm.store.read(move |conn| {
+        let mut declarations = declarations::list(conn, None, u32::MAX)?;
         let groups = groups::list(conn, None, u32::MAX)?;
+        let profiles = profiles::list(conn, None, u32::MAX)?;
+        let mut assets = assets::list(conn, None, u32::MAX)?;
+        let made = generated(conn, &contents)?;
+        declarations.retain(|declaration| !made.contains(&declaration.identifier));
+        assets.retain(|asset| !made.contains(&asset.identifier));
+        let (services, tasks) = apply_services::export(conn, &contents, &caller)?;
+        // The declaration of an asset whose bytes are here is made of these.
+        let own: BTreeSet<&str> = assets.iter().map(|asset| asset.identifier.as_str()).collect();
+        declarations.retain(|declaration| !own.contains(declaration.identifier.as_str()));
+        let profiles: Result<Vec<Value>> =
+            profiles.iter().map(|profile| profile::shown(conn, profile)).collect();
+        let policies = policies::list(conn, None, u32::MAX)?;
+        let policies = policies.iter().map(|kept| update_policy::plain(&kept.policy));
         Ok(json!({
             "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
+            "profiles": profiles?,
+            "assets": assets.iter().map(asset::plain).collect::<Vec<_>>(),
+            "services": services,
+            "background_tasks": tasks,
+            "update_policies": policies.collect::<Vec<_>>(),
         }))
     });
     Ok(Json(found.await?))
@@ -100,24 +131,33 @@ pub(super) async fn post(
 ) -> Result<Json<Value>, Refusal> {
     let notify = !parameters.flag("nonotify")?;
     let dry_run = body.boolean("dry_run")?.unwrap_or(false);
+    let force = parameters.flag("force")?;
     let wanted = Wanted {
         prune: body.boolean("prune")?.unwrap_or(false),
-        force: parameters.flag("force")?,
+        force,
+        files: Files::read(&admin, &mut body, force).await?,
+        services: Services::read(&admin.mdm.contents, &mut body, force)?,
         declarations: body.list("declarations")?.map(read_declarations).transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
+        update_policies: body.list("update_policies")?.map(read_policies).transpose()?,
     };
     body.finish()?;
-    if wanted.declarations.is_none() && wanted.groups.is_none() {
-        return Err(Error::invalid_at("", "there is nothing to apply; send declarations or groups").into());
+    let nothing =
+        wanted.declarations.is_none() && wanted.groups.is_none() && wanted.update_policies.is_none();
+    if nothing && wanted.files.is_absent() && wanted.services.is_absent() {
+        let words = "there is nothing to apply; send declarations, groups, update_policies, profiles, assets or \
+                     services";
+        return Err(Error::invalid_at("", words).into());
     }
+    let contents = admin.mdm.contents.clone();
     let written = admin.mdm.store.write("apply", move |tx| {
         let edit = Edit { actor: &caller.actor, notify };
         if !dry_run {
-            return Ok((apply(tx, &wanted, edit)?, None));
+            return Ok((apply(tx, &contents, &wanted, edit)?, None));
         }
         let before = Plan::read(tx)?;
         tx.execute_batch("SAVEPOINT dry_run")?;
-        let done = apply(tx, &wanted, edit).and_then(|done| Ok((done, Plan::read(tx)?)));
+        let done = apply(tx, &contents, &wanted, edit).and_then(|done| Ok((done, Plan::read(tx)?)));
         tx.execute_batch("ROLLBACK TO dry_run; RELEASE dry_run")?;
         let (done, after) = done?;
         Ok((done, Some((before, after))))
@@ -170,8 +210,21 @@ fn read_groups(list: Vec<Value>) -> Result<Vec<group::Sent>> {
     groups.collect()
 }
 
+fn read_policies(list: Vec<Value>) -> Result<Vec<Policy>> {
+    let mut seen = BTreeSet::new();
+    let policies = list.into_iter().enumerate().map(|(index, body)| {
+        let place = format!("/update_policies/{index}");
+        let policy = update_policy::sent(body, None).map_err(|error| at(&place, error))?;
+        if !seen.insert(policy.group.clone()) {
+            return Err(Error::invalid_at(format!("{place}/group"), "two policies are for this group"));
+        }
+        Ok(policy)
+    });
+    policies.collect()
+}
+
 /// An error about part of what was sent, pointing at its place in the whole.
-fn at(place: &str, error: Error) -> Error {
+pub(super) fn at(place: &str, error: Error) -> Error {
     match error {
         Error::Invalid { words, pointer, suggestion } => {
             let pointer = Some(format!("{place}{}", pointer.unwrap_or_default()));
@@ -181,8 +234,10 @@ fn at(place: &str, error: Error) -> Error {
     }
 }
 
-fn apply(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
+fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
     let mut done = Done::default();
+    wanted.files.put(tx, contents, edit, &mut done)?;
+    wanted.services.put(tx, contents, edit, &mut done)?;
     let mut order: Vec<(usize, &Value)> = wanted.declarations.iter().flatten().enumerate().collect();
     // What is named comes before what names it.
     order.sort_by_key(|(_, body)| Reverse(Kind::of(body["Type"].as_str().unwrap_or_default())));
@@ -199,8 +254,14 @@ fn apply(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>) -> Result<Done> {
         let place = format!("/groups/{index}");
         put_group(tx, &wanted, &place, known.as_ref(), edit, &mut done).map_err(|error| at(&place, error))?;
     }
+    for (index, policy) in wanted.update_policies.iter().flatten().enumerate() {
+        let place = format!("/update_policies/{index}");
+        put_policy(tx, policy, &place, edit, &mut done)?;
+    }
     if wanted.prune {
-        prune(tx, wanted, edit, &mut done)?;
+        prune(tx, contents, wanted, edit, &mut done)?;
+        wanted.services.prune(tx, contents, edit, &mut done)?;
+        wanted.files.prune(tx, &generated(tx, contents)?, edit, &mut done)?;
     }
     Ok(done)
 }
@@ -252,8 +313,38 @@ fn put_group(
     Ok(())
 }
 
-/// Removes what was not sent: groups first, then what names before what is named.
-fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+fn put_policy(tx: &Tx<'_>, policy: &Policy, place: &str, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    let before = policies::get(tx, &policy.group)?;
+    let put = update_policy::put_in(tx, policy, edit).map_err(|error| match error {
+        Error::NotFound(_) => {
+            Error::invalid_at(format!("{place}/group"), format!("there is no group {}", policy.group))
+        }
+        error => at(place, error),
+    })?;
+    done.warnings.extend(put.warnings.into_iter().map(|words| json!({"pointer": place, "words": words})));
+    if !put.changed {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let before = before.map_or(Value::Null, |kept| update_policy::plain(&kept.policy));
+    let after = update_policy::plain(policy);
+    done.changes.push(Change { kind: "update policy", name: policy.group.clone(), before, after });
+    Ok(())
+}
+
+/// Removes what was not sent: policies and groups first, then what names before what is named.
+fn prune(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    if let Some(sent) = &wanted.update_policies {
+        let sent: BTreeSet<&str> = sent.iter().map(|policy| policy.group.as_str()).collect();
+        for known in policies::list(tx, None, u32::MAX)? {
+            let group = known.policy.group.clone();
+            if !sent.contains(group.as_str()) {
+                update_policy::delete_in(tx, &group, edit)?;
+                let before = update_policy::plain(&known.policy);
+                done.changes.push(Change { kind: "update policy", name: group, before, after: Value::Null });
+            }
+        }
+    }
     if let Some(sent) = &wanted.groups {
         let sent: BTreeSet<&str> = sent.iter().map(|sent| sent.group.name.as_str()).collect();
         for known in groups::list(tx, None, u32::MAX)? {
@@ -270,6 +361,12 @@ fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Resul
         let sent: BTreeSet<&str> = sent.iter().filter_map(|body| body["Identifier"].as_str()).collect();
         let mut known = declarations::list(tx, None, u32::MAX)?;
         known.retain(|known| !sent.contains(known.identifier.as_str()));
+        // That of an asset goes with its bytes.
+        let own: BTreeSet<String> =
+            assets::list(tx, None, u32::MAX)?.into_iter().map(|asset| asset.identifier).collect();
+        known.retain(|known| !own.contains(&known.identifier));
+        let made = generated(tx, contents)?;
+        known.retain(|known| !made.contains(&known.identifier));
         known.sort_by_key(|known| known.kind);
         for known in known {
             declaration::delete_in(tx, &known.identifier, edit)?;

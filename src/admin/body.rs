@@ -114,6 +114,20 @@ impl Object {
         }
     }
 
+    /// An object of anything.
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(members)),
+            Some(_) => Err(Error::invalid_at(pointer(name), format!("{name} must be an object"))),
+        }
+    }
+
+    /// Takes out whatever there is.
+    pub(super) fn any(&mut self, name: &str) -> Option<Value> {
+        self.take(name)
+    }
+
     /// Passes over members that a GET of the same object adds, so that what was read can be sent back.
     pub(super) fn pass_over(&mut self, names: &[&str]) {
         for name in names {

@@ -22,7 +22,7 @@ use super::body;
 use super::enrollment::existing;
 use super::query::{Parameters, page};
 use super::reply::Refusal;
-use super::{Admin, audit};
+use super::{Admin, audit, takeover};
 use crate::clock::{Seconds, rfc3339};
 use crate::error::{Error, Result};
 use crate::mdm::escrow::{self, Kind};
@@ -68,10 +68,11 @@ fn command_json(command: &Command, reveal: bool) -> Value {
     })
 }
 
-/// Queues a command for one enrollment, and writes down who did.
+/// Queues a command for one enrollment, and writes down who did; answers what the sender should know.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` when the enrollment has ended or has a command of this UUID.
+/// `NotFound`; `Conflict` when the enrollment has ended or has a command of this UUID, or without `force`
+/// for one about a profile that is declared there.
 pub(super) fn enqueue(
     tx: &Tx<'_>,
     mdm: &Mdm,
@@ -79,12 +80,14 @@ pub(super) fn enqueue(
     request: &Request,
     actor: &str,
     expires_in: Option<Seconds>,
-) -> Result<()> {
+    force: bool,
+) -> Result<Option<String>> {
     if existing(tx, enrollment_id)?.state == enrollment::State::Unenrolled {
         return Err(Error::conflict(
             "this enrollment has ended: nothing can be sent to it before it enrolls again",
         ));
     }
+    let warning = takeover::check(tx, enrollment_id, request, force)?;
     let new = New {
         uuid: &request.uuid,
         request_type: &request.request_type,
@@ -97,7 +100,8 @@ pub(super) fn enqueue(
     };
     queue::enqueue(tx, &mdm.seal, enrollment_id, &new)?;
     let detail = json!({"uuid": request.uuid, "request_type": request.request_type});
-    audit::record(tx, actor, "command.enqueue", enrollment_id, &detail)
+    audit::record(tx, actor, "command.enqueue", enrollment_id, &detail)?;
+    Ok(warning)
 }
 
 /// Refuses a command that the caller's token may not send.
@@ -136,13 +140,15 @@ pub(super) async fn post(
     allowed(&caller, &request.request_type)?;
     let mdm = admin.mdm.clone();
     let queued = admin.mdm.store.write("command.enqueue", move |tx| {
-        enqueue(tx, &mdm, &id, &request, &caller.actor, expires_in)?;
+        let warning = enqueue(tx, &mdm, &id, &request, &caller.actor, expires_in, force)?;
+        let mut warnings = request.warnings;
+        warnings.extend(warning);
         Ok(json!({
             "uuid": request.uuid,
             "enrollment_id": id,
             "request_type": request.request_type,
             "status": "Pending",
-            "warnings": request.warnings,
+            "warnings": warnings,
         }))
     });
     Ok((StatusCode::CREATED, Json(queued.await?)))

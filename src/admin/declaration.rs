@@ -18,11 +18,13 @@ use super::body::Whole;
 use super::precondition::{self, IfMatch};
 use super::query::{Parameters, page};
 use super::reply::Refusal;
-use super::{Admin, audit};
+use super::{Admin, audit, takeover};
 use crate::clock::rfc3339;
 use crate::ddm::Edit;
 use crate::ddm::declaration::{self, Declaration, Put, User};
+use crate::ddm::served;
 use crate::error::{Error, Result};
+use crate::library::{asset, profile};
 use crate::schema::declarations::check;
 use crate::storage::Tx;
 
@@ -48,15 +50,17 @@ fn shown(conn: &Connection, declaration: &Declaration) -> Result<Value> {
     shown["created_at"] = rfc3339(declaration.created_at).into();
     shown["updated_at"] = rfc3339(declaration.updated_at).into();
     shown["updated_by"] = declaration.updated_by.as_str().into();
-    let users = declaration::users(conn, &declaration.identifier)?;
-    shown["users"] = users
-        .into_iter()
-        .map(|user| match user {
-            User::Declaration(identifier) => json!({"declaration": identifier}),
-            User::Group(name) => json!({"group": name}),
-        })
-        .collect();
+    shown["users"] = users_json(declaration::users(conn, &declaration.identifier)?);
     Ok(shown)
+}
+
+/// Who uses something, as the API shows it.
+pub(super) fn users_json(users: Vec<User>) -> Value {
+    let user = |user| match user {
+        User::Declaration(identifier) => json!({"declaration": identifier}),
+        User::Group(name) => json!({"group": name}),
+    };
+    users.into_iter().map(user).collect()
 }
 
 /// What was sent, without what only GET adds.
@@ -76,6 +80,7 @@ pub(super) fn sent(mut body: Value) -> Value {
 pub(super) fn put_in(tx: &Tx<'_>, body: &Value, force: bool, edit: Edit<'_>) -> Result<Put> {
     let checked = check(body, force)?;
     let put = declaration::put(tx, &checked, force, edit)?;
+    asset::follow(tx, &checked.identifier)?;
     if put.changed {
         let detail = json!({
             "type": checked.declaration_type,
@@ -94,6 +99,7 @@ pub(super) fn put_in(tx: &Tx<'_>, body: &Value, force: bool, edit: Edit<'_>) -> 
 /// As [`declaration::delete`].
 pub(super) fn delete_in(tx: &Tx<'_>, identifier: &str, edit: Edit<'_>) -> Result<()> {
     declaration::delete(tx, identifier, edit)?;
+    asset::follow(tx, identifier)?;
     audit::record(tx, edit.actor, "declaration.delete", identifier, &json!({"notify": edit.notify}))
 }
 
@@ -170,11 +176,19 @@ pub(super) async fn put(
         let put = put_in(tx, &body, force, Edit { actor: &caller.actor, notify })?;
         let (tag, mut shown) = tagged(tx, &existing(tx, &identifier)?)?;
         shown["changed"] = put.changed.into();
-        shown["warnings"] = put.warnings.into();
+        let mut shapes = Vec::new();
+        if put.changed {
+            for name in served::profiles_of(tx, &identifier)? {
+                shapes.extend(profile::get(tx, &name)?.iter().map(takeover::Shape::from));
+            }
+        }
         let status = if known.is_none() { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(Some((status, precondition::header(&tag), Json(shown))))
+        Ok(Some((status, precondition::header(&tag), shown, put.warnings, shapes)))
     });
-    done.await?.ok_or_else(precondition::failed)
+    let (status, tag, mut shown, mut warnings, shapes) = done.await?.ok_or_else(precondition::failed)?;
+    warnings.extend(takeover::warnings(&admin, shapes).await?);
+    shown["warnings"] = warnings.into();
+    Ok((status, tag, Json(shown)))
 }
 
 pub(super) async fn delete(
@@ -200,12 +214,16 @@ pub(super) async fn touch(
     caller: Caller,
     Path(identifier): Path<String>,
     parameters: Parameters,
+    condition: IfMatch,
 ) -> Result<Tagged, Refusal> {
     let notify = !parameters.flag("nonotify")?;
     let done = admin.mdm.store.write("declaration.touch", move |tx| {
+        if !condition.holds(Some(&existing(tx, &identifier)?.server_token)) {
+            return Ok(None);
+        }
         touch_in(tx, &identifier, Edit { actor: &caller.actor, notify })?;
-        tagged(tx, &existing(tx, &identifier)?)
+        tagged(tx, &existing(tx, &identifier)?).map(Some)
     });
-    let (tag, shown) = done.await?;
+    let (tag, shown) = done.await?.ok_or_else(precondition::failed)?;
     Ok((precondition::header(&tag), Json(shown)))
 }

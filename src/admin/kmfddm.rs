@@ -294,5 +294,6 @@ fn notify_one(tx: &Tx<'_>, mdm: &crate::mdm::Mdm, id: &str, actor: &str) -> Resu
     if outstanding || queue::has_open_sync(tx, id)? {
         return wake::due(tx, id);
     }
-    command::enqueue(tx, mdm, id, &Request::new("DeclarativeManagement", Dictionary::new()), actor, None)
+    let request = Request::new("DeclarativeManagement", Dictionary::new());
+    command::enqueue(tx, mdm, id, &request, actor, None, false).map(drop)
 }

@@ -8,11 +8,16 @@
 //! listed in [`Admin::routes`] alone.
 
 mod apply;
+mod apply_files;
+mod apply_services;
+mod asset;
 mod audit;
 mod auth;
+mod background_task;
 mod body;
 mod claim;
 mod command;
+mod compliance;
 mod declaration;
 mod enrollment;
 mod fleet;
@@ -24,13 +29,20 @@ mod nanohub;
 mod page;
 mod precondition;
 mod preview;
+mod profile;
 mod push;
 mod push_certificate;
 mod query;
 mod reply;
+mod service;
 mod session;
 mod status;
+mod takeover;
 mod token;
+mod update;
+mod update_catalogue;
+mod update_policy;
+mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -39,11 +51,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY};
+use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Router, middleware};
 
 use crate::clock::Seconds;
+use crate::content;
+use crate::ddm::update::catalogue::LARGEST as CATALOGUE_LIMIT;
 use crate::enroll::guesses::Guesses;
+use crate::error::{Error, Result};
 use crate::mdm::Mdm;
 use crate::request;
 use auth::Scope;
@@ -82,6 +100,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/enrollments/{id}/push", Command, post(push::post)),
         ("/api/v1/enrollments/{id}/declarations", Read, get(status::declarations)),
         ("/api/v1/enrollments/{id}/status", Read, get(status::status)),
+        ("/api/v1/enrollments/{id}/updates", Read, get(update::show)),
         ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
         ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
         ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
@@ -108,10 +127,43 @@ fn table() -> Vec<Route> {
             Admin,
             put(group::put_declaration).delete(group::delete_declaration),
         ),
+        ("/api/v1/profiles", Read, get(profile::list)),
+        ("/api/v1/profiles/{identifier}", Read, get(profile::show)),
+        ("/api/v1/profiles/{identifier}", Admin, large(put(profile::put)).delete(profile::delete)),
+        ("/api/v1/profiles/{identifier}/content", Admin, get(profile::content)),
+        ("/api/v1/assets", Read, get(asset::list)),
+        ("/api/v1/assets/{identifier}", Read, get(asset::show)),
+        ("/api/v1/assets/{identifier}", Admin, in_pieces(put(asset::put)).delete(asset::delete)),
+        ("/api/v1/assets/{identifier}/content", Admin, get(asset::content)),
+        ("/api/v1/uploads/{sha256}", Admin, in_pieces(put(upload::put)).get(upload::show)),
+        ("/api/v1/update-policies", Read, get(update_policy::list)),
+        ("/api/v1/update-policies/{group}", Read, get(update_policy::show)),
+        ("/api/v1/update-policies/{group}", Admin, put(update_policy::put).delete(update_policy::delete)),
+        ("/api/v1/update-catalogue", Read, get(update_catalogue::show)),
+        ("/api/v1/update-catalogue", Admin, limited(put(update_catalogue::put), CATALOGUE_LIMIT)),
+        ("/api/v1/updates", Read, get(update::list)),
         // It changes nothing; a condition may be too long for an address.
         ("/api/v1/preview", Read, post(preview::post)),
         ("/api/v1/apply", Admin, large(post(apply::post))),
         ("/api/v1/export", Read, get(apply::export)),
+        ("/api/v1/services", Read, get(service::services)),
+        ("/api/v1/service-configurations", Read, get(service::list)),
+        ("/api/v1/service-configurations/{identifier}", Read, get(service::show)),
+        (
+            "/api/v1/service-configurations/{identifier}",
+            Admin,
+            large(put(service::put).delete(service::delete)),
+        ),
+        ("/api/v1/background-tasks", Read, get(background_task::list)),
+        ("/api/v1/background-tasks/{identifier}", Read, get(background_task::show)),
+        (
+            "/api/v1/background-tasks/{identifier}",
+            Admin,
+            large(put(background_task::put).delete(background_task::delete)),
+        ),
+        ("/api/v1/compliance", Read, get(compliance::fleet)),
+        ("/api/v1/groups/{name}/compliance", Read, get(compliance::group)),
+        ("/api/v1/enrollments/{id}/compliance", Read, get(compliance::enrollment)),
         ("/api/v1/invitations", Read, get(invitation::list)),
         ("/api/v1/invitations", Admin, post(invitation::post)),
         ("/api/v1/invitations/{code}", Read, get(invitation::show)),
@@ -157,9 +209,31 @@ fn table() -> Vec<Route> {
 
 /// Routes that take whole commands, with profiles inside.
 fn large(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
-    routes
-        .layer::<_, Infallible>(DefaultBodyLimit::max(COMMAND_LIMIT))
-        .layer(request::limit(COMMAND_LIMIT as u64))
+    limited(routes, COMMAND_LIMIT)
+}
+
+fn limited(routes: MethodRouter<Admin>, limit: usize) -> MethodRouter<Admin> {
+    routes.layer::<_, Infallible>(DefaultBodyLimit::max(limit)).layer(request::limit(limit as u64))
+}
+
+/// Routes whose bodies are written to the disk while they come.
+fn in_pieces(routes: MethodRouter<Admin>) -> MethodRouter<Admin> {
+    routes.layer(request::limit_in_pieces(content::LARGEST))
+}
+
+/// Bytes that somebody uploaded are saved by a browser and never shown as a page of this server's.
+fn as_download(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    response
+}
+
+/// Work that takes its time, beside the requests of others.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|source| Error::caused("a request's work could not be finished", source))?
 }
 
 impl Admin {

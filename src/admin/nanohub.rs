@@ -131,7 +131,7 @@ pub(super) async fn enqueue(
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let ids = split(&ids)?;
     // NanoMDM takes any value but the empty one as yes.
-    let no_push = parameters.text("nopush").is_some();
+    let (no_push, force) = (parameters.text("nopush").is_some(), parameters.flag("force")?);
     let request = commands::from_plist(&body::bytes(body)?)?;
     command::allowed(&caller, &request.request_type)?;
     let mut reply = json!({
@@ -144,11 +144,11 @@ pub(super) async fn enqueue(
         let mut refused = Vec::new();
         for id in targets {
             let planned = wake::planned(tx, &id)?;
-            match command::enqueue(tx, &mdm, &id, &request, &actor, None) {
+            match command::enqueue(tx, &mdm, &id, &request, &actor, None, force) {
                 // The device hears of it when it comes by itself.
-                Ok(()) if no_push => wake::put_back(tx, &id, planned.as_ref())?,
+                Ok(_) if no_push => wake::put_back(tx, &id, planned.as_ref())?,
                 // The push comes from here, so that the reply can carry APNs' answer.
-                Ok(()) => wake::later(tx, &id, wake::pause_after(0))?,
+                Ok(_) => wake::later(tx, &id, wake::pause_after(0))?,
                 Err(error @ (Error::NotFound(_) | Error::Conflict { .. })) => {
                     refused.push((id, error.to_string()));
                 }

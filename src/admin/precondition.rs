@@ -27,11 +27,51 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
-    /// Whether what is there, by its tag, is what the sender has seen. Weak tags never match.
+    /// Whether what is there, by its tag, is what the sender has seen. Weak tags never match; what cannot
+    /// be read is a condition that does not hold.
     pub(super) fn holds(&self, present: Option<&str>) -> bool {
         let Some(wanted) = &self.0 else { return true };
         let Some(present) = present else { return false };
-        wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag == format!("\"{present}\""))
+        tags(wanted).is_some_and(|tags| {
+            tags.iter().any(|tag| matches!(tag, Tag::Any) || *tag == Tag::Strong(present))
+        })
+    }
+}
+
+/// A member of the list in an `If-Match`.
+#[derive(Debug, PartialEq, Eq)]
+enum Tag<'a> {
+    Any,
+    Strong(&'a str),
+    Weak,
+}
+
+/// Reads the list; nothing if it is none. A tag may have commas in it (RFC 9110, 8.8.3), so the list is
+/// not simply taken apart at them.
+fn tags(text: &str) -> Option<Vec<Tag<'_>>> {
+    let (mut tags, mut rest) = (Vec::new(), text);
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Some(tags);
+        }
+        let (is_weak, opaque) = match rest.strip_prefix("W/") {
+            Some(opaque) => (true, opaque),
+            None => (false, rest),
+        };
+        let tag = if let Some(after) = rest.strip_prefix('*') {
+            rest = after;
+            Tag::Any
+        } else {
+            let (tag, after) = opaque.strip_prefix('"')?.split_once('"')?;
+            rest = after;
+            if is_weak { Tag::Weak } else { Tag::Strong(tag) }
+        };
+        tags.push(tag);
+        rest = rest.trim_start_matches([' ', '\t']);
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return None;
+        }
     }
 }
 
@@ -52,4 +92,35 @@ pub(super) fn tag(shown: &Value) -> String {
 pub(super) fn header(tag: &str) -> [(HeaderName, HeaderValue); 1] {
     let value = HeaderValue::from_str(&format!("\"{tag}\""));
     [(ETAG, value.unwrap_or(HeaderValue::from_static("\"\"")))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_read_as_rfc_9110_says() {
+        let holds = |text: &str, present| IfMatch(Some(text.to_owned())).holds(present);
+        for yes in ["*", " * ", "\"a\"", "\"x\", \"a\"", "\"x\",,\"a\" ,", "\"x,y\", \"a\"", "W/\"x\",\"a\""]
+        {
+            assert!(holds(yes, Some("a")), "{yes}");
+            assert!(!holds(yes, None), "{yes}: what is not there matches nothing");
+        }
+        for no in [
+            "",
+            "\"x\"",
+            "W/\"a\"",
+            "w/\"a\"",
+            "a",
+            "\"a",
+            "a\"",
+            "\"x\"\"a\"",
+            "\"x,\"a\",y\"",
+            "\"a\" x",
+            "\"A\"",
+        ] {
+            assert!(!holds(no, Some("a")), "{no}");
+        }
+        assert!(IfMatch(None).holds(None));
+    }
 }

@@ -14,9 +14,9 @@ use super::query::{Parameters, page};
 use super::reply::Refusal;
 use crate::clock::rfc3339;
 use crate::ddm::standing::standing;
-use crate::ddm::status::change::changes;
+use crate::ddm::status::change::{self, changes};
 use crate::ddm::status::error::errors;
-use crate::ddm::status::item::values;
+use crate::ddm::status::item::{LARGEST, values};
 use crate::ddm::status::report::reports;
 use crate::ddm::{Subject, status, sync};
 use crate::error::{Error, Result};
@@ -27,6 +27,14 @@ const MOST_CHANGES: u32 = 200;
 
 fn subject_of(conn: &Connection, id: &str) -> Result<Subject> {
     subject::of(conn, id)?.ok_or_else(|| Error::NotFound("such enrollment".into()))
+}
+
+/// Why a value is not shown.
+fn too_large(size: Option<u64>, most: usize) -> String {
+    match size {
+        Some(size) => format!("The value of {size} bytes was not kept; {most} are the most."),
+        None => format!("The value was not kept, because it is larger than {most} bytes."),
+    }
 }
 
 pub(super) async fn declarations(
@@ -66,15 +74,25 @@ pub(super) async fn status(
     let prefix = parameters.text("prefix").unwrap_or_default().to_owned();
     let found = admin.mdm.store.read(move |conn| {
         existing(conn, &id)?;
-        let items = values(conn, &id, &prefix)?.into_iter().map(
-            |item| json!({"path": item.path, "value": item.value, "reported_at": rfc3339(item.reported_at)}),
-        );
+        let items = values(conn, &id, &prefix)?.into_iter().map(|item| {
+            json!({
+                "path": item.path,
+                "value": item.value,
+                "words": item.value.is_none().then(|| too_large(None, LARGEST)),
+                "reported_at": rfc3339(item.reported_at),
+            })
+        });
         let errors = errors(conn, &id)?
             .into_iter()
             .map(|error| json!({"item": error.item, "reasons": error.reasons, "at": rfc3339(error.at)}));
-        let changes = changes(conn, &id, MOST_CHANGES)?
-            .into_iter()
-            .map(|change| json!({"path": change.path, "value": change.value, "at": rfc3339(change.at)}));
+        let changes = changes(conn, &id, MOST_CHANGES)?.into_iter().map(|change| {
+            let words = match (&change.value, change.size) {
+                (Some(_), _) => None,
+                (None, Some(size)) => Some(too_large(Some(size), change::LARGEST)),
+                (None, None) => Some("It is no longer reported.".to_owned()),
+            };
+            json!({"path": change.path, "value": change.value, "words": words, "at": rfc3339(change.at)})
+        });
         let last = reports(conn, &id)?;
         let mut shown = json!({
             "items": items.collect::<Vec<_>>(),

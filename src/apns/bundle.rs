@@ -14,7 +14,7 @@ use rustls::pki_types::pem::{self, SectionKind};
 use crate::error::{Error, Result};
 use crate::pki::asn1::{INTEGER, OCTET_STRING, Reader};
 use crate::pki::certificate::Certificate;
-use crate::pki::key::PrivateKey;
+use crate::pki::key::{PrivateKey, PublicKey};
 
 /// Where the API's body has what is wrong.
 pub(super) const CERTIFICATE: &str = "/certificate";
@@ -28,6 +28,28 @@ const CONSTRUCTED: u8 = 0x20;
 
 const MAX_FILE: usize = 256 * 1024;
 const MAX_PARTS: usize = 16;
+
+/// Opens a .p12 and finds a certificate and its key in it.
+///
+/// # Errors
+/// `Invalid` in words, without a pointer: it cannot be read, has another password, or lacks one of the two.
+pub fn check_identity(p12: &[u8], password: &str) -> Result<()> {
+    let bundle = Bundle::read(&[p12], Some(password)).map_err(|error| match error {
+        Error::Invalid { words, suggestion, .. } => Error::Invalid { words, pointer: None, suggestion },
+        error => error,
+    })?;
+    let has_key = |certificate: &Vec<u8>| {
+        let certificate = Certificate::from_der(certificate).ok();
+        let own = certificate.and_then(|certificate| certificate.public_key().ok());
+        let mut keys =
+            bundle.keys.iter().filter_map(|key| PublicKey::from_spki(&key.public_key_info().ok()?).ok());
+        own.is_some_and(|own| keys.any(|key| key == own))
+    };
+    if !bundle.certificates.iter().any(has_key) {
+        return Err(Error::invalid("the .p12 file has no certificate together with its private key"));
+    }
+    Ok(())
+}
 
 /// The certificates (DER) and keys of an import, in the order in which they came.
 #[derive(Debug, Default)]

@@ -27,6 +27,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::Mutex;
 
+pub use bundle::check_identity;
 pub use certificate::PushCertificate;
 pub use pair::Pair;
 pub use reply::{PushResult, Reply, Verdict};

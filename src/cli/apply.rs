@@ -8,18 +8,20 @@ use serde_json::{Map, Value as Json};
 
 use super::client::Client;
 use super::files::{self, FOLDERS};
-use super::{Common, Done, Failure, difference};
+use super::{Common, Done, Failure, bytes, difference};
 use crate::id::printable;
 
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The folder that holds `declarations/<identifier>.json` and `groups/<name>.json`.
+    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`, `updates/<group>.json`,
+    /// `profiles/<identifier>.mobileconfig`, `assets/<identifier>.json` and `assets/<identifier>.data`,
+    /// `services/<identifier>.json` and `background-tasks/<identifier>.json`.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Changes nothing; shows the difference and the enrollments that it would touch.
     #[arg(long)]
     dry_run: bool,
-    /// Deletes groups and declarations that have no file.
+    /// Deletes what has no file.
     #[arg(long)]
     prune: bool,
     /// Accepts what this version does not know of Apple's schema.
@@ -42,12 +44,22 @@ struct Found {
 
 impl Apply {
     pub(super) async fn run(self) -> Done {
+        let config = self.common.load()?;
         let mut found = find(&self.folder)?;
+        for (kind, objects, paths) in bytes::read(&config, &self.folder).await? {
+            found.body.insert(kind.to_owned(), Json::Array(objects));
+            found.files.push((kind, paths));
+        }
+        if found.files.is_empty() {
+            let words =
+                "there is no folder declarations, groups, updates, profiles, assets or services in it";
+            return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
+        }
         found.body.insert("prune".into(), self.prune.into());
         found.body.insert("dry_run".into(), self.dry_run.into());
         let path =
             format!("/api/v1/apply?force={}&nonotify={}", u8::from(self.force), u8::from(self.no_notify));
-        let client = Client::connect(&self.common.load()?).await?;
+        let client = Client::connect(&config).await?;
         let body = Json::Object(std::mem::take(&mut found.body));
         let done = match client.ask_json(Method::POST, &path, &body).await? {
             Ok(done) => done,
@@ -70,15 +82,12 @@ fn find(folder: &Path) -> Result<Found, Failure> {
     let mut found = Found { body: Map::new(), files: Vec::new() };
     for (kind, member) in FOLDERS {
         // A folder that is not there is left alone, also by --prune.
-        let Some(paths) = files::files(&folder.join(kind))? else { continue };
+        let Some(paths) = files::files(&folder.join(kind), files::ENDING)? else { continue };
         let objects: Result<Vec<Json>, Failure> =
             paths.iter().map(|path| files::read(path, member)).collect();
-        found.body.insert(kind.to_owned(), Json::Array(objects?));
-        found.files.push((kind, paths));
-    }
-    if found.files.is_empty() {
-        let words = "there is neither a folder declarations nor a folder groups in it";
-        return Err(Failure::Wrong(format!("{}: {words}", folder.display())));
+        let list = files::list_of(kind);
+        found.body.insert(list.to_owned(), Json::Array(objects?));
+        found.files.push((list, paths));
     }
     Ok(found)
 }

@@ -1,19 +1,21 @@
 //! How commands talk to a server: its socket, or the same routes in this process.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
+use tokio_util::io::ReaderStream;
 use tower::ServiceExt;
 
 use super::Failure;
@@ -28,6 +30,8 @@ use crate::storage::Lock;
 /// last requests finish and closes its database (13 s and what is written at the end), or another command.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How much of a file is read at once.
+const PIECE: usize = 64 * 1024;
 
 /// The API of the server whose data folder the configuration names.
 pub(super) struct Client {
@@ -91,26 +95,78 @@ impl Client {
         path: &str,
         body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-        let body = match body {
-            Some((kind, body)) => {
-                request = request.header(CONTENT_TYPE, kind);
-                body
-            }
-            None => Vec::new(),
+        let (kind, body) = match body {
+            Some((kind, body)) => (Some(kind), Body::from(body)),
+            None => (None, Body::empty()),
         };
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Failure::Wrong(format!("the request cannot be written: {error}")))?;
-        match self.way {
-            Way::Socket(stream) => Ok(over_socket(stream, request).await?),
-            Way::Here(here) => {
-                let (router, app) = *here;
-                let answer = in_process(router, request).await?;
-                app.close().await;
-                Ok(answer)
+        let (response, app) = self.respond(request(method, path, kind, body)?).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await.map_err(unreadable)?.to_bytes();
+        close(app).await;
+        Ok((status, answer))
+    }
+
+    /// Sends a file, piece by piece.
+    pub(super) async fn upload(self, path: &str, file: &Path) -> Result<Json, Failure> {
+        let wrong = |error| Failure::Wrong(format!("{}: {error}", file.display()));
+        let size = tokio::fs::metadata(file).await.map_err(wrong)?.len();
+        let opened = tokio::fs::File::open(file).await.map_err(wrong)?;
+        let body = Body::from_stream(ReaderStream::with_capacity(opened, PIECE));
+        let mut request = request(Method::PUT, path, Some("application/octet-stream"), body)?;
+        request.headers_mut().insert(CONTENT_LENGTH, size.into());
+        let (response, app) = self.respond(request).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await.map_err(unreadable)?.to_bytes();
+        close(app).await;
+        read(status, &answer)
+    }
+
+    /// Writes what is at an address into a file, piece by piece.
+    pub(super) async fn download(self, path: &str, file: &mut std::fs::File) -> Result<(), Failure> {
+        let (response, app) = self.respond(request(Method::GET, path, None, Body::empty())?).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            return read(status, &body.collect().await.map_err(unreadable)?.to_bytes()).map(drop);
+        }
+        while let Some(frame) = body.frame().await {
+            if let Ok(piece) = frame.map_err(unreadable)?.into_data() {
+                file.write_all(&piece).map_err(|error| Failure::Wrong(format!("{path}: {error}")))?;
             }
         }
+        close(app).await;
+        Ok(())
+    }
+
+    async fn respond(self, request: Request<Body>) -> Result<(Response<Body>, Option<App>), Failure> {
+        match self.way {
+            Way::Socket(stream) => Ok((over_socket(stream, request).await?, None)),
+            Way::Here(here) => {
+                let (router, app) = *here;
+                let mut request = request;
+                request.extensions_mut().insert(Peer::Socket);
+                let Ok(response) = router.oneshot(request).await;
+                Ok((response, Some(app)))
+            }
+        }
+    }
+}
+
+fn request(method: Method, path: &str, kind: Option<&str>, body: Body) -> Result<Request<Body>, Failure> {
+    let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+    if let Some(kind) = kind {
+        request = request.header(CONTENT_TYPE, kind);
+    }
+    request.body(body).map_err(|error| Failure::Wrong(format!("the request cannot be written: {error}")))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Failure {
+    Failure::Wrong(format!("the answer could not be read: {error}"))
+}
+
+async fn close(app: Option<App>) {
+    if let Some(app) = app {
+        app.close().await;
     }
 }
 
@@ -160,31 +216,14 @@ async fn reach(data_dir: &Path) -> Result<Reached> {
     }
 }
 
-async fn over_socket(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+async fn over_socket(stream: UnixStream, request: Request<Body>) -> Result<Response<Body>> {
     let broken =
         |source| Error::caused("the running server did not answer on its socket; look at its log", source);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let driver = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(broken)?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-    driver.abort();
-    Ok((status, body))
-}
-
-async fn in_process(router: Router, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer::Socket);
-    let Ok(response) = router.oneshot(request).await;
-    let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(|source| Error::internal(format!("the answer could not be read: {source}")))?
-        .to_bytes();
-    Ok((status, body))
+    // It ends with its last answer.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await.map_err(broken)?.map(Body::new))
 }
 
 fn read(status: StatusCode, answer: &[u8]) -> Result<Json, Failure> {

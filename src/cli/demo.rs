@@ -19,12 +19,12 @@ use super::client::Client;
 use super::serve::Stop;
 use super::{Done, Failure, complain, say};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Location};
 use crate::error::Error;
 use crate::id;
 use crate::pki::pem;
 use crate::server::App;
-use crate::simulator::{Apple, Event, Fleet, Happened, Limits, Trust, push_certificate};
+use crate::simulator::{Apple, CATALOGUE, Event, Fleet, Happened, Limits, Trust, push_certificate};
 use crate::storage::Lock;
 
 /// The topic of the demo's push certificate.
@@ -143,6 +143,11 @@ fn config(folder: &Path, listen: SocketAddr, apple: &Apple) -> Result<Config, Fa
     config.server.public_url = origin(&format!("https://localhost:{}", listen.port()))?;
     config.apns.server = origin(&apple.url())?;
     config.apns.trust = Some(trust);
+    // Apple's own list is elsewhere, and nothing leaves this machine.
+    let catalogue = folder.join("updates.json");
+    std::fs::write(&catalogue, CATALOGUE)
+        .map_err(|source| Error::caused(format!("{} cannot be written", catalogue.display()), source))?;
+    config.updates.catalogue = Location::Path(catalogue);
     "Russet Demo School".clone_into(&mut config.organization.name);
     Ok(config)
 }

@@ -1,6 +1,8 @@
-//! Groups and declarations as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`.
+//! Objects as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`,
+//! `DIR/updates/<group>.json`, `DIR/services/<identifier>.json`, `DIR/background-tasks/<identifier>.json`.
+//! Profiles and assets are [`super::bytes`]'.
 //!
-//! **Invariant:** nothing is read or written outside the two folders, whatever an object is called.
+//! **Invariant:** nothing is read or written outside the folders, whatever an object is called.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,22 +14,37 @@ use super::Failure;
 use crate::id::printable;
 
 /// The folders, each with the member of an object that its file is named after.
-pub(super) const FOLDERS: [(&str, &str); 2] = [("declarations", "Identifier"), ("groups", "name")];
-const ENDING: &str = ".json";
+pub(super) const FOLDERS: [(&str, &str); 5] = [
+    ("declarations", "Identifier"),
+    ("groups", "name"),
+    ("updates", "group"),
+    ("services", "identifier"),
+    ("background-tasks", "identifier"),
+];
+pub(super) const ENDING: &str = ".json";
 
-fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+/// What the API calls the objects of a folder.
+pub(super) fn list_of(folder: &'static str) -> &'static str {
+    match folder {
+        "updates" => "update_policies",
+        "background-tasks" => "background_tasks",
+        folder => folder,
+    }
+}
+
+pub(super) fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Wrong(format!("{}: {error}", path.display()))
 }
 
-/// The files of one folder in order; nothing if there is no such folder.
-pub(super) fn files(folder: &Path) -> Result<Option<Vec<PathBuf>>, Failure> {
+/// The files of one folder whose names end so, in order; nothing if there is no such folder.
+pub(super) fn files(folder: &Path, ending: &str) -> Result<Option<Vec<PathBuf>>, Failure> {
     if !folder.is_dir() {
         return Ok(None);
     }
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| wrong(folder, &error))? {
         let path = entry.map_err(|error| wrong(folder, &error))?.path();
-        let is_ours = path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(ENDING));
+        let is_ours = path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(ending));
         if is_ours && path.is_file() {
             found.push(path);
         }
@@ -44,8 +61,7 @@ pub(super) fn read(path: &Path, member: &str) -> Result<Json, Failure> {
     let Json::Object(members) = &mut object else {
         return Err(wrong(path, &"this is not a JSON object"));
     };
-    let stem = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(ENDING));
-    let stem = stem.unwrap_or_default();
+    let stem = stem(path, ENDING);
     match members.get(member) {
         None => {
             members.insert(member.to_owned(), stem.into());
@@ -59,13 +75,19 @@ pub(super) fn read(path: &Path, member: &str) -> Result<Json, Failure> {
     Ok(object)
 }
 
+/// The name of the object that a file is of.
+pub(super) fn stem<'a>(path: &'a Path, ending: &str) -> &'a str {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.and_then(|name| name.strip_suffix(ending)).unwrap_or_default()
+}
+
 /// The file of an object.
-pub(super) fn path(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
+pub(super) fn path(folder: &Path, name: &str, ending: &str) -> Result<PathBuf, Failure> {
     // The server allows no such name; a file outside the folder would be somebody else's.
     if name.is_empty() || name.contains(['/', '\0']) {
         return Err(Failure::Wrong(format!("{:?} cannot be the name of a file", printable(name))));
     }
-    Ok(folder.join(format!("{name}{ENDING}")))
+    Ok(folder.join(format!("{name}{ending}")))
 }
 
 /// Writes a file beside and puts it into place, if it is not so already.

@@ -9,8 +9,10 @@
 
 mod admin;
 mod apply;
+mod bytes;
 mod check;
 mod client;
+mod compliance;
 mod demo;
 mod device;
 mod difference;
@@ -21,6 +23,7 @@ mod push_certificate;
 mod serve;
 mod simulate;
 mod token;
+mod updates;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -65,9 +68,13 @@ enum Command {
     /// Devices: list, show, send a command.
     #[command(subcommand)]
     Device(device::Device),
-    /// Makes groups and declarations what the files of a folder say.
+    /// Says which devices are as they should be, and what is wrong with the others.
+    Compliance(compliance::Compliance),
+    /// Lists how far devices are with their software updates.
+    Updates(updates::Updates),
+    /// Makes groups, declarations and update policies what the files of a folder say.
     Apply(apply::Apply),
-    /// Writes groups and declarations as files of a folder.
+    /// Writes groups, declarations and update policies as files of a folder.
     Export(export::Export),
 }
 
@@ -182,6 +189,8 @@ async fn asynchronous(command: Command) -> Done {
         Command::Admin(command) => command.run().await,
         Command::Invite(command) => command.run().await,
         Command::Device(command) => command.run().await,
+        Command::Compliance(compliance) => compliance.run().await,
+        Command::Updates(updates) => updates.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,
         Command::Check(check) => check.run(),

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value as Json, json};
 
 use super::predicate::{Dialect, parse};
-use super::{Edit, PREFIX, generation, group, reads, snapshot};
+use super::{Edit, PREFIX, generation, group, reads, served, snapshot};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -26,7 +26,7 @@ pub struct Declaration {
     pub payload: Map<String, Json>,
     /// Members beside the payload.
     pub beside: Map<String, Json>,
-    /// Hash of the data that it points to, if this server serves it.
+    /// What the data that it points to is called, if this server serves it ([`super::served`]).
     pub content: Option<String>,
     pub touched: i64,
     pub server_token: String,
@@ -174,6 +174,9 @@ pub fn put(tx: &Tx<'_>, checked: &Checked, force: bool, edit: Edit<'_>) -> Resul
         }
         warnings.extend(resolve(tx, reference)?);
     }
+    let mut payload = checked.payload.clone();
+    let linked = served::resolve(tx, &mut payload, force)?;
+    warnings.extend(linked.warnings.iter().cloned());
     let known = get(tx, &checked.identifier)?;
     if let Some(known) = &known {
         stays_usable(tx, known, checked)?;
@@ -182,9 +185,9 @@ pub fn put(tx: &Tx<'_>, checked: &Checked, force: bool, edit: Edit<'_>) -> Resul
         kind: checked.kind,
         declaration_type: checked.declaration_type.clone(),
         identifier: checked.identifier.clone(),
-        payload: checked.payload.clone(),
+        payload,
         beside: checked.beside.clone(),
-        content: known.as_ref().and_then(|known| known.content.clone()),
+        content: linked.content.clone(),
         touched: known.as_ref().map_or(0, |known| known.touched),
         server_token: String::new(),
         forced: force,
@@ -196,6 +199,7 @@ pub fn put(tx: &Tx<'_>, checked: &Checked, force: bool, edit: Edit<'_>) -> Resul
     let changed = known.is_none_or(|known| known.server_token != declaration.server_token);
     if changed {
         keep(tx, &declaration, edit)?;
+        served::keep_links(tx, &declaration.identifier, &linked)?;
         tx.prepare_cached("DELETE FROM declaration_references WHERE identifier = ?1")?
             .execute([&declaration.identifier])?;
         for reference in &checked.references {
@@ -309,10 +313,12 @@ pub fn delete(tx: &Tx<'_>, identifier: &str, edit: Edit<'_>) -> Result<()> {
     }
     tx.prepare_cached("DELETE FROM declarations WHERE identifier = ?1")?.execute([identifier])?;
     tx.prepare_cached("DELETE FROM declaration_references WHERE identifier = ?1")?.execute([identifier])?;
+    served::forget_links(tx, identifier)?;
     generation::advance(tx, edit.notify)
 }
 
-fn used(words: String, users: &[User]) -> Error {
+/// Refuses to change what is used.
+pub(super) fn used(words: String, users: &[User]) -> Error {
     let users: Vec<Json> = users
         .iter()
         .map(|user| match user {
@@ -328,25 +334,21 @@ fn used(words: String, users: &[User]) -> Error {
 /// # Errors
 /// `NotFound`.
 pub fn touch(tx: &Tx<'_>, identifier: &str, edit: Edit<'_>) -> Result<String> {
-    change(tx, identifier, edit, |declaration| declaration.touched += 1)
+    change(tx, identifier, edit, |declaration| {
+        declaration.touched += 1;
+        Ok(())
+    })
 }
 
-/// The data that a declaration points to has this hash now; answers its ServerToken.
-///
-/// # Errors
-/// `NotFound`.
-pub fn set_content(tx: &Tx<'_>, identifier: &str, hash: Option<&str>, edit: Edit<'_>) -> Result<String> {
-    change(tx, identifier, edit, |declaration| declaration.content = hash.map(str::to_owned))
-}
-
-fn change(
+/// Changes a declaration without its writer; answers its ServerToken.
+pub(super) fn change(
     tx: &Tx<'_>,
     identifier: &str,
     edit: Edit<'_>,
-    how: impl FnOnce(&mut Declaration),
+    how: impl FnOnce(&mut Declaration) -> Result<()>,
 ) -> Result<String> {
     let mut declaration = get(tx, identifier)?.ok_or_else(|| Error::NotFound("such declaration".into()))?;
-    how(&mut declaration);
+    how(&mut declaration)?;
     let token = declaration.token();
     if token != declaration.server_token {
         declaration.server_token.clone_from(&token);

@@ -17,20 +17,24 @@ pub struct Generation {
     pub generation: i64,
     /// The last that devices are woken for.
     pub notify: i64,
+    /// Tells an edit from one that was rolled back and counted the same.
+    stamp: i64,
 }
 
 /// Where the edits stand now.
 pub fn now(conn: &Connection) -> Result<Generation> {
     Ok(conn
-        .prepare_cached("SELECT generation, notify_generation FROM generations")?
-        .query_row([], |row| Ok(Generation { generation: row.get(0)?, notify: row.get(1)? }))?)
+        .prepare_cached("SELECT generation, notify_generation, stamp FROM generations")?
+        .query_row([], |row| {
+            Ok(Generation { generation: row.get(0)?, notify: row.get(1)?, stamp: row.get(2)? })
+        })?)
 }
 
 /// Something was edited. Without `notify` devices learn of it at their next contact; with it those are
 /// woken too whom earlier edits concerned that did not notify.
 pub fn advance(tx: &Tx<'_>, notify: bool) -> Result<()> {
     tx.prepare_cached(
-        "UPDATE generations SET generation = generation + 1,
+        "UPDATE generations SET generation = generation + 1, stamp = random(),
              notify_generation = CASE WHEN ?1 THEN generation + 1 ELSE notify_generation END",
     )?
     .execute([notify])?;

@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
-use super::{Edit, declaration, generation, reads};
+use super::update::policy;
+use super::{Edit, declaration, generation, reads, sync};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -50,12 +51,20 @@ pub struct Ranked {
     pub predicate: Option<String>,
     pub declarations: Vec<String>,
     rule: Option<Predicate>,
+    /// The status items that the rule reads.
+    status_items: BTreeSet<String>,
 }
 
 impl Ranked {
     /// Whether its rule reads what devices report.
     pub(super) fn reads_status(&self) -> bool {
-        self.rule.as_ref().is_some_and(|rule| !rule.status_items().is_empty())
+        !self.status_items.is_empty()
+    }
+
+    /// Whether its rule reads one of these status items.
+    pub(super) fn reads(&self, paths: &BTreeSet<String>) -> bool {
+        let items = &self.status_items;
+        paths.iter().any(|path| items.iter().any(|item| leads_into(item, path) || leads_into(path, item)))
     }
 
     /// The status items for tests that its rule reads.
@@ -107,12 +116,15 @@ fn filled(conn: &Connection, mut group: Group) -> Result<Group> {
         "SELECT enrollment_id FROM group_members WHERE group_name = ?1 ORDER BY enrollment_id",
     )?;
     group.members = members.query_map([&group.name], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut declarations = conn.prepare_cached(
+    group.declarations = declarations_of(conn, &group.name)?;
+    Ok(group)
+}
+
+fn declarations_of(conn: &Connection, name: &str) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
         "SELECT identifier FROM group_declarations WHERE group_name = ?1 ORDER BY identifier",
     )?;
-    group.declarations =
-        declarations.query_map([&group.name], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(group)
+    Ok(statement.query_map([name], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// Writes a group; one of the same name is replaced as a whole. Answers whether anything changed.
@@ -259,28 +271,30 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
         return Err(Error::conflict("the group default holds every device and stays; empty it instead"));
     }
     empty(tx, name)?;
+    policy::forget(tx, name)?;
     tx.prepare_cached("DELETE FROM groups WHERE name = ?1")?.execute([name])?;
     generation::advance(tx, edit.notify)
 }
 
-fn existing(conn: &Connection, name: &str) -> Result<()> {
+pub(super) fn existing(conn: &Connection, name: &str) -> Result<()> {
     if conn.prepare_cached("SELECT 1 FROM groups WHERE name = ?1")?.exists([name])? {
         return Ok(());
     }
     Err(Error::NotFound("such group".into()))
 }
 
-/// Makes a group of this name, with nothing in it, unless there is one.
+/// Makes a group of this name, with nothing in it, unless there is one. Nobody is woken for it.
 ///
 /// # Errors
 /// `Invalid` for a name that no group can have.
 pub fn ensure(tx: &Tx<'_>, name: &str) -> Result<()> {
     check_name(name)?;
-    tx.prepare_cached(&format!(
-        "INSERT OR IGNORE INTO groups ({COLUMNS}) VALUES (?1, '', ?2, NULL, NULL, '[]', ?3, ?3)"
-    ))?
-    .execute(params![name, ORDER, tx.now()])?;
-    Ok(())
+    let inserted = tx
+        .prepare_cached(&format!(
+            "INSERT OR IGNORE INTO groups ({COLUMNS}) VALUES (?1, '', ?2, NULL, NULL, '[]', ?3, ?3)"
+        ))?
+        .execute(params![name, ORDER, tx.now()])?;
+    if inserted > 0 { generation::advance(tx, false) } else { Ok(()) }
 }
 
 /// Puts a channel into a group by hand; the caller knows that it exists. Answers whether it was not.
@@ -338,13 +352,14 @@ fn changed(tx: &Tx<'_>, changed: bool, edit: Edit<'_>) -> Result<bool> {
     Ok(changed)
 }
 
-/// Puts a channel into the group of the link that it came with, which is made if there is none.
+/// Puts a channel into the group of the link that it came with, which is made if there is none. That
+/// concerns this channel alone: an edit, which has all of them looked at, it is not.
 pub fn join(tx: &Tx<'_>, enrollment_id: &str, name: &str) -> Result<()> {
-    if name != DEFAULT {
-        ensure(tx, name)?;
-        insert_member(tx, name, enrollment_id)?;
+    if name == DEFAULT {
+        return Ok(());
     }
-    Ok(())
+    ensure(tx, name)?;
+    if insert_member(tx, name, enrollment_id)? { sync::mark(tx, enrollment_id) } else { Ok(()) }
 }
 
 /// Takes a channel from all groups in which it was by hand: it starts anew, or is gone.
@@ -368,20 +383,27 @@ pub fn by_hand(conn: &Connection, enrollment_id: &str, device_id: &str) -> Resul
     Ok(statement.query_map([enrollment_id, device_id], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// All groups, the first being the one that wins.
+/// All groups, the first being the one that wins. Who is in them by hand is not read: that is asked for
+/// each channel.
 pub fn ranked(conn: &Connection) -> Result<Vec<Ranked>> {
-    let groups = list(conn, None, u32::MAX)?;
-    let mut ranked: Vec<Ranked> = groups
-        .into_iter()
-        .map(|group| Ranked {
-            rule: group.rule.as_deref().and_then(|rule| parse(rule, Dialect::Rule).ok()),
-            name: group.name,
-            order: group.order,
-            predicate: group.predicate,
-            declarations: group.declarations,
+    let mut statement =
+        conn.prepare_cached("SELECT name, sort, rule, predicate FROM groups ORDER BY sort, name")?;
+    let groups = statement.query_map([], |row| {
+        let rule: Option<String> = row.get(2)?;
+        let rule = rule.and_then(|rule| parse(&rule, Dialect::Rule).ok());
+        Ok(Ranked {
+            name: row.get(0)?,
+            order: row.get(1)?,
+            status_items: rule.as_ref().map(Predicate::status_items).unwrap_or_default(),
+            rule,
+            predicate: row.get(3)?,
+            declarations: Vec::new(),
         })
-        .collect();
-    ranked.sort_by(|one, other| (one.order, &one.name).cmp(&(other.order, &other.name)));
+    })?;
+    let mut ranked = groups.collect::<Result<Vec<_>, _>>()?;
+    for group in &mut ranked {
+        group.declarations = declarations_of(conn, &group.name)?;
+    }
     Ok(ranked)
 }
 
@@ -409,16 +431,6 @@ pub fn names_of(conn: &Connection, groups: &[Ranked], subject: &Subject) -> Resu
 /// The groups that a channel is in, as [`names_of`].
 pub fn groups_of(conn: &Connection, subject: &Subject) -> Result<Vec<String>> {
     names_of(conn, &ranked(conn)?, subject)
-}
-
-/// Whether any group's rule reads one of these status items.
-pub fn any_rule_reads(conn: &Connection, paths: &BTreeSet<String>) -> Result<bool> {
-    let mut statement = conn.prepare_cached("SELECT rule FROM groups WHERE rule LIKE '%@status%'")?;
-    let rules = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    Ok(rules.iter().filter_map(|rule| parse(rule, Dialect::Rule).ok()).any(|rule| {
-        let items = rule.status_items();
-        paths.iter().any(|path| items.iter().any(|item| leads_into(item, path) || leads_into(path, item)))
-    }))
 }
 
 fn leads_into(longer: &str, shorter: &str) -> bool {

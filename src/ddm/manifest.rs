@@ -15,7 +15,10 @@ use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::predicate::Dialect;
 use super::subject::Subject;
-use super::{declaration, generation, reads};
+use super::update::catalogue::Catalogue;
+use super::update::standing::Standing;
+use super::update::{self, Updates};
+use super::{declaration, generation, plans, reads};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -58,6 +61,7 @@ pub struct Plan {
     groups: Vec<Ranked>,
     declarations: BTreeMap<String, Planned>,
     organization: Map<String, Json>,
+    updates: Updates,
     /// Status items for tests that somebody's predicate reads.
     for_tests: BTreeSet<String>,
 }
@@ -75,11 +79,11 @@ struct Planned {
 /// # Errors
 /// The database's.
 pub fn of(conn: &Connection, subject: &Subject) -> Result<Manifest> {
-    Plan::read(conn)?.manifest(conn, subject)
+    plans::present(conn)?.manifest(conn, subject)
 }
 
 impl Plan {
-    /// Reads what was written.
+    /// Reads what was written; [`plans::present`] does only after an edit.
     ///
     /// # Errors
     /// The database's.
@@ -103,13 +107,29 @@ impl Plan {
             groups,
             declarations,
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
+            updates: Updates::read(conn)?,
         })
+    }
+
+    /// What was written in a declaration.
+    pub fn payload(&self, identifier: &str) -> Option<&Map<String, Json>> {
+        self.declarations.get(identifier).map(|planned| &planned.payload)
     }
 
     /// Whether anybody wants something of a channel with this set: something that is not the server's own,
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
-        manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
+        let is_wanted = |item: &Item| item.own.is_none() || update::is_of_policy(&item.identifier);
+        // What a policy means for a device may depend on what it has not said yet.
+        let waits = |out: &LeftOut| update::is_of_policy(&out.identifier);
+        manifest.items.iter().any(is_wanted)
+            || manifest.left_out.iter().any(waits)
+            || self.groups.iter().any(Ranked::reads_status)
+    }
+
+    /// Whether a rule of any group reads one of these status items.
+    pub fn any_rule_reads(&self, paths: &BTreeSet<String>) -> bool {
+        self.groups.iter().any(|group| group.reads(paths))
     }
 
     /// What predicates read as `@property(…)` on a channel with this set. Of a key that several declarations
@@ -138,12 +158,14 @@ impl Plan {
         let capabilities = Capabilities::of(conn, &subject.id)?;
         let own = own::items(subject, &capabilities, &names, &self.organization, &self.for_tests);
         let target = subject.target(capabilities.types);
+        let updates = self.updates.told(conn, subject, &groups, target.as_ref())?;
 
         let mut choice = Choice::new(self, &groups);
         choice.leave_out_unsupported(target.as_ref());
         choice.keep(&groups);
 
         let mut items: Vec<Item> = own.into_iter().filter(|item| can_have(item, target.as_ref())).collect();
+        items.extend(updates.items);
         items.extend(choice.activations(&groups));
         items.extend(choice.kept().map(|(identifier, planned)| Item {
             kind: planned.kind,
@@ -154,7 +176,24 @@ impl Plan {
         }));
         items.sort_by(|one, other| (one.kind, &one.identifier).cmp(&(other.kind, &other.identifier)));
         let token = token(&items);
-        Ok(Manifest { items, left_out: choice.left_out(), token, groups: names })
+        let mut left_out = choice.left_out();
+        left_out.extend(updates.left_out);
+        Ok(Manifest { items, left_out, token, groups: names })
+    }
+
+    /// How far a device is with its software updates, beside all that Apple offers.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn update_standing(
+        &self,
+        conn: &Connection,
+        catalogue: &Catalogue,
+        subject: &Subject,
+    ) -> Result<Standing> {
+        let groups = group::holding(conn, &self.groups, subject)?;
+        let allowed = subject.target(Capabilities::of(conn, &subject.id)?.types);
+        self.updates.standing(conn, catalogue, subject, &groups, allowed.as_ref())
     }
 }
 

@@ -12,24 +12,29 @@
 //! **Invariant:** the DeclarationsToken is a function of the set of declarations and nothing else, and
 //! between the list and the last fetch a device is served from one and the same set.
 
+pub mod compliance;
 pub mod declaration;
 pub mod generation;
 pub mod group;
 pub mod manifest;
 pub mod membership;
+pub mod plans;
 pub mod predicate;
 pub mod preview;
 pub mod reads;
+pub mod served;
 pub mod snapshot;
 pub mod standing;
 pub mod status;
 pub mod subject;
 pub mod sync;
+pub mod update;
 
 mod known;
 mod own;
 
 pub use own::{Organization, PREFIX, set_organization};
+pub use served::set_public_url;
 pub use subject::Subject;
 
 use crate::error::Result;
@@ -44,13 +49,24 @@ pub struct Edit<'a> {
     pub notify: bool,
 }
 
-/// Forgets what a channel was told and what it reported: it starts anew, or has left.
+/// Forgets what a channel was told and what it reported: it starts anew, or has left. What became of
+/// values that people watch stays.
 ///
 /// # Errors
 /// The database's.
 pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     sync::forget(tx, enrollment_id)?;
     status::forget(tx, enrollment_id)
+}
+
+/// Removes all that is known of a channel, its history too: nobody will ask for it any more.
+///
+/// # Errors
+/// The database's.
+pub fn erase(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    forget(tx, enrollment_id)?;
+    status::change::forget(tx, enrollment_id)?;
+    group::leave_all(tx, enrollment_id)
 }
 
 #[cfg(test)]

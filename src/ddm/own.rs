@@ -177,7 +177,8 @@ fn shard(enrollment_id: &str) -> u32 {
     hash % 101
 }
 
-fn item(declaration_type: &str, name: &str, payload: &Json) -> Item {
+/// A declaration that the server makes; `name` follows its prefix.
+pub(super) fn item(declaration_type: &str, name: &str, payload: &Json) -> Item {
     let identifier = format!("{PREFIX}{name}");
     let kind = Kind::of(declaration_type).unwrap_or(Kind::Management);
     let server_token = token(kind, declaration_type, &identifier, &[&payload.to_string()]);

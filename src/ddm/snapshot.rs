@@ -6,10 +6,12 @@
 //! **Invariant:** what a channel's row names is here.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest::Manifest;
-use crate::clock::{DAY, HOUR};
+use crate::clock::{DAY, HOUR, Seconds};
 use crate::error::Result;
 use crate::schema::declarations::Kind;
 use crate::storage::Tx;
@@ -66,13 +68,20 @@ pub(super) fn items(conn: &Connection, token: &str) -> Result<Option<String>> {
         .optional()?)
 }
 
-/// Its declarations of one kind: identifier and ServerToken.
-pub(super) fn tokens(conn: &Connection, token: &str, kind: Kind) -> Result<Vec<(String, String)>> {
-    let Some(items) = items(conn, token)? else { return Ok(Vec::new()) };
-    let mut items: Json = serde_json::from_str(&items).unwrap_or_default();
-    let Json::Array(list) = items["Declarations"][kind.manifest()].take() else { return Ok(Vec::new()) };
-    let text = |item: &Json, key: &str| item[key].as_str().unwrap_or_default().to_owned();
-    Ok(list.iter().map(|item| (text(item, "Identifier"), text(item, "ServerToken"))).collect())
+/// A set as it is kept, read where it lies: of two hundred declarations one is asked for.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow, rename = "Declarations")]
+    declarations: BTreeMap<&'a str, Vec<Named<'a>>>,
+}
+
+/// Identifiers and tokens have no character that JSON escapes.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(rename = "Identifier")]
+    identifier: &'a str,
+    #[serde(rename = "ServerToken")]
+    server_token: &'a str,
 }
 
 /// The answer to `declaration/…` from this set.
@@ -82,30 +91,97 @@ pub(super) fn declaration(
     kind: Kind,
     identifier: &str,
 ) -> Result<Option<String>> {
-    let mut tokens = tokens(conn, token, kind)?.into_iter();
-    let Some((_, server_token)) = tokens.find(|(name, _)| name == identifier) else { return Ok(None) };
+    let Some(items) = items(conn, token)? else { return Ok(None) };
+    let set: Option<Kept<'_>> = serde_json::from_str(&items).ok();
+    let list = set.as_ref().and_then(|set| set.declarations.get(kind.manifest()));
+    let Some(named) = list.into_iter().flatten().find(|named| named.identifier == identifier) else {
+        return Ok(None);
+    };
     Ok(conn
         .prepare_cached("SELECT body FROM versions WHERE server_token = ?1")?
-        .query_row([server_token], |row| row.get(0))
+        .query_row([named.server_token], |row| row.get(0))
         .optional()?)
 }
 
-/// Removes sets that no channel has any more, and contents that no set names; a background task's. What
-/// was used within a day stays: somebody may be about to use it again.
-pub fn thin(tx: &Tx<'_>) -> Result<()> {
-    let before = tx.now() - DAY;
+/// The configurations and assets of a set in which this text stands, as devices get them.
+pub(super) fn mentioning(conn: &Connection, token: &str, text: &str) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT versions.body FROM snapshots, json_each(snapshots.items, '$.Declarations') AS list,
+                json_each(list.value) AS item
+         JOIN versions ON versions.server_token = item.value ->> 'ServerToken'
+         WHERE snapshots.token = ?1 AND list.key IN ('Configurations', 'Assets')
+           AND instr(versions.body, ?2) > 0",
+    )?;
+    let bodies = statement.query_map([token, text], |row| row.get(0))?;
+    Ok(bodies.collect::<Result<_, _>>()?)
+}
+
+/// Sets that no channel has any more, at most `limit`. What was used within a day stays: somebody may be
+/// about to use it again.
+///
+/// # Errors
+/// The database's.
+pub fn outlived(conn: &Connection, now: Seconds, limit: u32) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT token FROM snapshots WHERE used_at < ?1
+           AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.token = snapshots.token)
+           AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.told_token = snapshots.token)
+         LIMIT ?2",
+    )?;
+    Ok(statement.query_map(params![now - DAY, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Contents that no set names and no declaration has, all of them: for a reader, since it goes through
+/// every set.
+///
+/// # Errors
+/// The database's.
+pub fn outlived_versions(conn: &Connection, now: Seconds) -> Result<Vec<String>> {
+    let mut old = conn.prepare_cached(
+        "SELECT server_token FROM versions WHERE used_at < ?1
+           AND server_token NOT IN (SELECT server_token FROM declarations)",
+    )?;
+    let rows = old.query_map([now - DAY], |row| row.get(0))?;
+    let mut outlived = rows.collect::<Result<BTreeSet<String>, _>>()?;
+    let mut sets = conn.prepare_cached("SELECT items FROM snapshots")?;
+    let mut sets = sets.query([])?;
+    while let Some(set) = sets.next()? {
+        if outlived.is_empty() {
+            break;
+        }
+        let items: String = set.get(0)?;
+        let set: Option<Kept<'_>> = serde_json::from_str(&items).ok();
+        for named in set.iter().flat_map(|set| set.declarations.values()).flatten() {
+            outlived.remove(named.server_token);
+        }
+    }
+    Ok(outlived.into_iter().collect())
+}
+
+/// Removes sets that a reader found outlived, those that still are.
+///
+/// # Errors
+/// The database's.
+pub fn remove(tx: &Tx<'_>, tokens: &[String]) -> Result<()> {
     tx.prepare_cached(
-        "DELETE FROM snapshots WHERE used_at < ?1
+        "DELETE FROM snapshots WHERE token IN (SELECT value FROM json_each(?1)) AND used_at < ?2
            AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.token = snapshots.token)
            AND NOT EXISTS (SELECT 1 FROM syncs WHERE syncs.told_token = snapshots.token)",
     )?
-    .execute([before])?;
+    .execute(params![json!(tokens).to_string(), tx.now() - DAY])?;
+    Ok(())
+}
+
+/// Removes contents that a reader found outlived. A set that names one again since then was made of the
+/// declarations that there are, or has put it back itself, which shows in `used_at`.
+///
+/// # Errors
+/// The database's.
+pub fn remove_versions(tx: &Tx<'_>, server_tokens: &[String]) -> Result<()> {
     tx.prepare_cached(
-        "DELETE FROM versions WHERE used_at < ?1
-           AND server_token NOT IN (SELECT server_token FROM declarations)
-           AND server_token NOT IN (SELECT item.value FROM snapshots, json_tree(snapshots.items) AS item
-                                    WHERE item.key = 'ServerToken')",
+        "DELETE FROM versions WHERE server_token IN (SELECT value FROM json_each(?1)) AND used_at < ?2
+           AND server_token NOT IN (SELECT server_token FROM declarations)",
     )?
-    .execute([before])?;
+    .execute(params![json!(server_tokens).to_string(), tx.now() - DAY])?;
     Ok(())
 }

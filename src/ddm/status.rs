@@ -5,6 +5,8 @@
 //! elements of arrays are known by their `identifier`, `_removed` takes one away, and a FullReport
 //! replaces everything.
 //!
+//! A report is read before anything is written ([`Report::read`]), so that nobody waits for a long one.
+//!
 //! **Invariant:** a report is bounded in size, depth and count before it is kept, and touches nothing but
 //! the rows of the channel that sent it.
 
@@ -15,24 +17,23 @@ pub mod item;
 pub mod report;
 
 mod listed;
+mod read;
 mod wellformed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
-use crate::error::{Error, Result};
-use crate::schema::status::status_item;
+use crate::clock::Seconds;
+use crate::error::Result;
 use crate::storage::Tx;
 
+pub use read::Report;
 pub use wellformed::check;
 
-/// A longer report is not read: none that devices send comes near.
-const LONGEST: usize = 2 * 1024 * 1024;
 /// The most items of one report, and of one channel.
 const MOST_ITEMS: usize = 2000;
-const LONGEST_PATH: usize = 255;
 /// The item that is about declarations.
 const DECLARATIONS: &str = "management.declarations";
 
@@ -43,64 +44,40 @@ pub struct Taken {
     pub changed: BTreeSet<String>,
 }
 
-/// Takes a report.
+/// Reads a report and takes it.
 ///
 /// # Errors
-/// `Invalid` when it is not a JSON object; whatever else is odd about it is passed over.
+/// As [`Report::read`]; the database's.
 pub fn take(tx: &Tx<'_>, enrollment_id: &str, raw: &[u8]) -> Result<Taken> {
-    if raw.len() > LONGEST {
-        check(raw)?;
-        let words = format!("A status report of {} bytes was not read; {LONGEST} are the most.", raw.len());
-        error::note(tx, enrollment_id, "", &words)?;
-        return Ok(Taken::default());
+    keep(tx, enrollment_id, &Report::read(raw.to_vec())?)
+}
+
+/// Takes a report that was read.
+///
+/// # Errors
+/// The database's.
+pub fn keep(tx: &Tx<'_>, enrollment_id: &str, report: &Report) -> Result<Taken> {
+    report::keep(tx, enrollment_id, &report.raw)?;
+    if report.full {
+        error::forget(tx, enrollment_id)?;
     }
-    let report: Json = serde_json::from_slice(raw)
-        .map_err(|error| Error::invalid(format!("the status report is not a JSON object: {error}")))?;
-    let report =
-        report.as_object().ok_or_else(|| Error::invalid("the status report is not a JSON object"))?;
-    let full = report.get("FullReport").and_then(Json::as_bool).unwrap_or(false);
-    let mut items = report.get("StatusItems").map(flatten).unwrap_or_default();
-    let declarations = match items.remove(DECLARATIONS) {
+    let declarations = match &report.declarations {
         Some(declarations) => declared::replace(tx, enrollment_id, declarations)?,
         None => false,
     };
-    let mut changed = item::merge(tx, enrollment_id, &items, full)?;
+    let mut notes = report.notes.clone();
+    let mut changed = item::merge(tx, enrollment_id, &report.items, report.full, &mut notes)?;
     changed.extend(declarations.then(|| DECLARATIONS.to_owned()));
-    if full {
-        error::forget(tx, enrollment_id)?;
-    }
-    if let Some(errors) = report.get("Errors").and_then(Json::as_array) {
-        error::add(tx, enrollment_id, errors)?;
-    }
-    report::keep(tx, enrollment_id, raw)?;
+    error::add(tx, enrollment_id, &notes, &report.errors)?;
     Ok(Taken { changed })
 }
 
-/// The items of a report by their dotted names. Apple nests them; an item ends where the table says, or
-/// where there is no object any more.
-fn flatten(items: &Json) -> BTreeMap<String, &Json> {
-    let mut flat = BTreeMap::new();
-    let mut next = vec![(String::new(), items)];
-    while let Some((path, value)) = next.pop() {
-        let is_item = !path.is_empty() && (status_item(&path).is_some() || path == DECLARATIONS);
-        match value {
-            Json::Object(members) if !is_item => {
-                for (name, value) in members {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    if path.len() <= LONGEST_PATH {
-                        next.push((path, value));
-                    }
-                }
-            }
-            _ if path.is_empty() => {}
-            value => {
-                if flat.len() < MOST_ITEMS {
-                    flat.insert(path, value);
-                }
-            }
-        }
-    }
-    flat
+/// Whether a channel said just this a moment ago, and nothing else since: then there is nothing to write.
+///
+/// # Errors
+/// The database's.
+pub fn is_repeated(conn: &Connection, enrollment_id: &str, raw: &[u8], now: Seconds) -> Result<bool> {
+    report::is_last(conn, enrollment_id, raw, now)
 }
 
 /// The value of an item by its name, which may lead into one; nothing when it is not known.

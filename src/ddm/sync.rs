@@ -2,7 +2,9 @@
 //!
 //! `mdm` calls [`refresh`] when a channel's set may have changed, asks [`is_pending`] whether it has to
 //! synchronise, and hands the endpoints through. A channel counts as told when it was answered
-//! `declaration-items`; until then it is asked again, with growing pauses.
+//! `declaration-items`; until then it is asked again, with growing pauses. What a device says of itself
+//! may change its set, too; one that does so again and again is told no more than `MOST_MOVES` times an
+//! hour.
 //!
 //! **Invariant:** the row of a channel names a set that is kept, and a change of the set that is worth a
 //! push is answered as such once.
@@ -21,6 +23,10 @@ use crate::storage::Tx;
 /// Pauses before a channel that did not ask for the items is asked again; the last repeats.
 const PAUSES: [Seconds; 4] = [15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR];
 
+/// How often in an hour a channel is asked because its set changed without an edit: a device that
+/// enrolls changes it two or three times with what it reports.
+const MOST_MOVES: u32 = 6;
+
 /// One channel.
 #[derive(Clone, Debug)]
 pub struct Sync {
@@ -35,12 +41,28 @@ pub struct Sync {
     quiet: bool,
     asked_at: Option<Seconds>,
     pub asks: u32,
+    /// What is known of its device changed since.
+    stale: bool,
+    moved_at: Option<Seconds>,
+    moves: u32,
 }
 
 impl Sync {
     /// Whether it has not been told what it should have, and can be.
     pub fn is_outstanding(&self) -> bool {
         !self.held && self.told_token.as_deref() != Some(&self.token)
+    }
+
+    /// Whether its set has to be looked at anew.
+    pub fn is_stale(&self) -> bool {
+        self.stale || self.generation != self.edits
+    }
+
+    /// Until when it is left alone, because it changed its set too often by itself.
+    fn restless_until(&self, now: Seconds) -> Option<Seconds> {
+        let began = self.moved_at?;
+        // What lies in the future was written by a wrong clock.
+        (self.moves > MOST_MOVES && (began..began + HOUR).contains(&now)).then_some(began + HOUR)
     }
 
     /// Whether it is to be asked to synchronise now.
@@ -50,7 +72,7 @@ impl Sync {
             // What lies in the future was written by a wrong clock.
             (at..at + PAUSES[asks.min(PAUSES.len() - 1)]).contains(&now)
         });
-        self.is_outstanding() && !asked
+        self.is_outstanding() && !asked && self.restless_until(now).is_none()
     }
 }
 
@@ -61,6 +83,8 @@ pub struct Refreshed {
     pub changed: bool,
     /// And is to be woken for it.
     pub wake: bool,
+    /// But not before this.
+    pub not_before: Option<Seconds>,
 }
 
 /// Where a channel stands.
@@ -68,7 +92,7 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
     Ok(conn
         .prepare_cached(
             "SELECT generation, token, told_token, told_at, held, quiet, asked_at, asks,
-                    (SELECT generation FROM generations)
+                    (SELECT generation FROM generations), stale, moved_at, moves
              FROM syncs WHERE enrollment_id = ?1",
         )?
         .query_row([enrollment_id], |row| {
@@ -82,20 +106,56 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
                 asked_at: row.get(6)?,
                 asks: row.get(7)?,
                 edits: row.get(8)?,
+                stale: row.get(9)?,
+                moved_at: row.get(10)?,
+                moves: row.get(11)?,
             })
         })
         .optional()?)
 }
 
-/// Whether something was edited since a channel's set was looked at.
+/// Whether something was edited, or its device changed, since a channel's set was looked at.
 pub fn is_stale(conn: &Connection, enrollment_id: &str) -> Result<bool> {
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.is_stale()))
+}
+
+/// A channel's set has to be looked at anew, by whoever comes first: the background or the channel itself.
+///
+/// # Errors
+/// The database's.
+pub fn mark(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    let marked = tx
+        .prepare_cached("UPDATE syncs SET stale = 1 WHERE enrollment_id = ?1 AND stale = 0")?
+        .execute([enrollment_id])?;
+    if marked > 0 {
+        tx.wake();
+    }
+    Ok(())
+}
+
+/// A channel that is no longer told anything need not be looked at.
+///
+/// # Errors
+/// The database's.
+pub fn unmark(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE syncs SET stale = 0 WHERE enrollment_id = ?1 AND stale = 1")?
+        .execute([enrollment_id])?;
+    Ok(())
+}
+
+/// Channels that were marked, those after `after`.
+pub fn marked(conn: &Connection, after: &str, limit: u32) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT enrollment_id FROM syncs WHERE stale = 1 AND enrollment_id > ?1
+         ORDER BY enrollment_id LIMIT ?2",
+    )?;
+    Ok(statement.query_map(params![after, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// Whether a channel is to be asked to synchronise at this contact, as far as is known without looking
 /// at its set: what every Idle asks.
 pub fn is_pending(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<bool> {
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.generation != sync.edits || sync.is_due(now)))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.is_stale() || sync.is_due(now)))
 }
 
 /// Looks at a channel's set anew. The plan is that of the present generation. A channel that nothing is
@@ -115,7 +175,7 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let of_now = |row: &Sync| row.generation == plan.generation.generation;
     let edits_notify = row.as_ref().is_none_or(|row| plan.generation.notify > row.generation);
     // What changed without an edit, as a device's version, is always worth a push.
-    let notify = edits_notify || row.as_ref().is_some_and(of_now);
+    let notify = edits_notify || row.as_ref().is_some_and(|row| of_now(row) || row.stale);
     let was_held = row.as_ref().is_some_and(|row| row.held);
     let was_quiet = row.as_ref().is_some_and(|row| row.quiet);
     let was_told = row.as_ref().is_some_and(|row| row.told_token.is_some());
@@ -123,21 +183,73 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let untold = !told && !held;
     let wake = untold && ((notify && (changed || was_held)) || (edits_notify && was_quiet));
     let quiet = untold && !wake && (was_quiet || changed);
-    let is_same =
-        row.as_ref().is_some_and(|row| !changed && of_now(row) && row.held == held && row.quiet == quiet);
+    let is_same = row
+        .as_ref()
+        .is_some_and(|row| !changed && !row.stale && of_now(row) && row.held == held && row.quiet == quiet);
+    let pace = Pace::after(row.as_ref(), changed, plan.generation.generation, tx.now());
     if !is_same {
         tx.prepare_cached(
-            "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asks)
-             VALUES (?1, ?2, ?3, ?4, ?5, 0)
+            "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asked_at, asks, moved_at, moves)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT DO UPDATE SET
-                 asked_at = CASE WHEN token = excluded.token THEN asked_at END,
-                 asks = CASE WHEN token = excluded.token THEN asks ELSE 0 END,
                  generation = excluded.generation, token = excluded.token, held = excluded.held,
-                 quiet = excluded.quiet",
+                 quiet = excluded.quiet, stale = 0, asked_at = excluded.asked_at, asks = excluded.asks,
+                 moved_at = excluded.moved_at, moves = excluded.moves",
         )?
-        .execute(params![subject.id, plan.generation.generation, manifest.token, held, quiet])?;
+        .execute(params![
+            subject.id,
+            plan.generation.generation,
+            manifest.token,
+            held,
+            quiet,
+            pace.asked_at,
+            pace.asks,
+            pace.moved_at,
+            pace.moves
+        ])?;
     }
-    Ok(Refreshed { changed, wake })
+    Ok(Refreshed { changed, wake, not_before: pace.not_before })
+}
+
+/// How soon a channel may be asked about a set, which depends on why it changed.
+#[derive(Default)]
+struct Pace {
+    asked_at: Option<Seconds>,
+    asks: u32,
+    moved_at: Option<Seconds>,
+    moves: u32,
+    not_before: Option<Seconds>,
+}
+
+impl Pace {
+    fn after(row: Option<&Sync>, changed: bool, generation: i64, now: Seconds) -> Self {
+        let Some(row) = row else { return Self::default() };
+        let mut pace = Self {
+            asked_at: row.asked_at,
+            asks: row.asks,
+            moved_at: row.moved_at,
+            moves: row.moves,
+            not_before: row.restless_until(now),
+        };
+        if !changed {
+            return pace;
+        }
+        if row.generation != generation {
+            // Somebody edited: that is said at once, whatever was before.
+            return Self::default();
+        }
+        if row.moved_at.is_some_and(|began| (began..began + HOUR).contains(&now)) {
+            pace.moves = row.moves.saturating_add(1);
+        } else {
+            (pace.moved_at, pace.moves) = (Some(now), 1);
+        }
+        if pace.moves > MOST_MOVES {
+            pace.not_before = pace.moved_at.map(|began| began + HOUR);
+        } else {
+            (pace.asked_at, pace.asks) = (None, 0);
+        }
+        pace
+    }
 }
 
 /// The data of the command that asks a channel to synchronise, if it is to be asked now: it is written
@@ -153,11 +265,14 @@ pub fn ask(tx: &Tx<'_>, enrollment_id: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// When a channel that did not ask for the items is to be woken again: in so many seconds, if at all.
-pub fn pause(conn: &Connection, enrollment_id: &str) -> Result<Option<Seconds>> {
+pub fn pause(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<Option<Seconds>> {
     let sync = find(conn, enrollment_id)?.filter(Sync::is_outstanding);
     Ok(sync.map(|sync| {
         let asks = usize::try_from(sync.asks.saturating_sub(1)).unwrap_or(usize::MAX);
-        PAUSES[asks.min(PAUSES.len() - 1)]
+        match sync.restless_until(now) {
+            Some(until) => until - now,
+            None => PAUSES[asks.min(PAUSES.len() - 1)],
+        }
     }))
 }
 
@@ -217,7 +332,22 @@ pub fn answer(
     endpoint: &Endpoint,
     now: Seconds,
 ) -> Result<Option<Answer>> {
-    let Some(sync) = find(conn, enrollment_id)? else { return Ok(None) };
+    match find(conn, enrollment_id)? {
+        Some(sync) => answer_by(conn, &sync, endpoint, now),
+        None => Ok(None),
+    }
+}
+
+/// As [`answer`], for a channel that was looked up already.
+///
+/// # Errors
+/// The database's.
+pub fn answer_by(
+    conn: &Connection,
+    sync: &Sync,
+    endpoint: &Endpoint,
+    now: Seconds,
+) -> Result<Option<Answer>> {
     let (body, tells) = match endpoint {
         Endpoint::Tokens => (Some(tokens_of(&sync.token, now)), None),
         Endpoint::Items => {

@@ -1,6 +1,7 @@
 //! What is written against what a channel should have, on a store of its own.
 
 mod rivals;
+mod robust;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -376,7 +377,8 @@ async fn a_device_is_served_the_set_that_it_was_told() {
         assert!(!sync::is_pending(tx, "A", tx.now())?);
         put(tx, &configuration("c", "2"))?;
         refresh()?;
-        super::snapshot::thin(tx)?;
+        super::snapshot::remove(tx, &super::snapshot::outlived(tx, tx.now(), 500)?)?;
+        super::snapshot::remove_versions(tx, &super::snapshot::outlived_versions(tx, tx.now())?)?;
         assert_eq!(answer("declaration/configuration/c").unwrap()["Payload"]["Echo"], "1");
         let items = answer("declaration-items").unwrap();
         let fetched = answer("declaration/configuration/c").unwrap();

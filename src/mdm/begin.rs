@@ -36,8 +36,7 @@ pub(super) fn begin(
     ddm::forget(tx, device)?;
     enrollment::forget_messages(tx, device)?;
     for user in enrollment::forget_users(tx, device)? {
-        ddm::forget(tx, &user)?;
-        ddm::group::leave_all(tx, &user)?;
+        ddm::erase(tx, &user)?;
         contact::forget(tx, &user)?;
         enrollment::forget_messages(tx, &user)?;
     }

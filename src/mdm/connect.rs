@@ -125,7 +125,7 @@ fn exchange(
         next => next,
     };
     match queue::open_attempts(tx, enrollment)? {
-        None => match ddm::sync::pause(tx, enrollment)?.filter(|_| !expired) {
+        None => match ddm::sync::pause(tx, enrollment, tx.now())?.filter(|_| !expired) {
             None => wake::nothing_due(tx, enrollment)?,
             Some(pause) => wake::later(tx, enrollment, pause)?,
         },

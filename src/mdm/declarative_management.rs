@@ -30,25 +30,41 @@ pub(super) async fn handle(
             .map_err(Error::from)?
             .ok_or_else(|| Refusal::bad("a status report has no Data"))?
             .to_vec();
-        ddm::status::check(&report)?;
+        let now = mdm.store.clock().now();
+        if mdm.store.peek(|conn| ddm::status::is_repeated(conn, &ids.enrollment_id, &report, now))? {
+            return Ok(Reply::Empty);
+        }
         mdm.limit(caller)?;
+        let report = ddm::status::Report::read(report)?;
         mdm.store
             .write("status_report", move |tx| {
                 super::still_speaks(tx, &fingerprint)?;
-                let taken = ddm::status::take(tx, &ids.enrollment_id, &report)?;
+                let taken = ddm::status::keep(tx, &ids.enrollment_id, &report)?;
                 sync::learn_status(tx, &ids.enrollment_id, &ids.device_id, &taken)
             })
             .await?;
         return Ok(Reply::Empty);
     }
     let endpoint = Endpoint::named(endpoint).ok_or(Refusal::NotFound)?;
-    let channel = ids.enrollment_id;
-    if mdm.store.peek(|conn| ddm::sync::is_stale(conn, &channel))? {
-        let channel = channel.clone();
-        mdm.store.write("sync.refresh", move |tx| sync::refresh(tx, &channel)).await?;
-    }
-    let now = mdm.store.clock().now();
-    let answer = mdm.store.peek(|conn| ddm::sync::answer(conn, &channel, &endpoint, now))?;
+    let (channel, now) = (ids.enrollment_id, mdm.store.clock().now());
+    // Mostly all that is asked is known, and one look answers it.
+    let known = mdm.store.peek(|conn| match ddm::sync::find(conn, &channel)? {
+        Some(sync) if !sync.is_stale() => ddm::sync::answer_by(conn, &sync, &endpoint, now).map(Some),
+        _ => Ok(None),
+    })?;
+    let answer = match known {
+        Some(answer) => answer,
+        None => {
+            let channel_id = channel.clone();
+            mdm.store
+                .write("sync.refresh", move |tx| {
+                    super::still_speaks(tx, &fingerprint)?;
+                    sync::refresh(tx, &channel_id)
+                })
+                .await?;
+            mdm.store.peek(|conn| ddm::sync::answer(conn, &channel, &endpoint, now))?
+        }
+    };
     let answer = answer.ok_or(Refusal::NotFound)?;
     if let Some(token) = answer.tells {
         mdm.store

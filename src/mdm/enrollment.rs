@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::storage::Tx;
 
 /// The most users that one device has: a Shared iPad of a school has dozens, a device that invents
-/// them would fill the disk.
-pub const MOST_USERS: i64 = 1000;
+/// them would fill the disk, and each has a set of declarations to be looked at.
+pub const MOST_USERS: i64 = 100;
 
 /// Where an enrollment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -207,6 +207,22 @@ pub fn commands(
     Ok((found, false))
 }
 
+/// Commands of people about profiles that devices acknowledged, newest first, at most `limit`.
+///
+/// # Errors
+/// The database's; the sealing key's.
+pub fn of_profiles(conn: &Connection, seal: &Seal, limit: u32, each: &mut dyn FnMut(Command)) -> Result<()> {
+    let mut statement = conn.prepare_cached(&format!(
+        "{COMMAND} WHERE status = 'Acknowledged' AND purpose = 'asked'
+           AND request_type IN ('ProfileList', 'InstallProfile', 'RemoveProfile') ORDER BY id DESC LIMIT ?1"
+    ))?;
+    let mut rows = statement.query([limit])?;
+    while let Some(row) = rows.next()? {
+        each(open(row, seal)?);
+    }
+    Ok(())
+}
+
 /// One command. A UUID can be that of commands for several enrollments; then `enrollment_id` decides.
 ///
 /// # Errors

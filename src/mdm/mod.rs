@@ -15,6 +15,7 @@ pub mod escrow;
 pub mod event;
 pub mod ids;
 pub mod listing;
+pub mod pass;
 pub mod queue;
 pub mod renewal;
 pub mod reply;
@@ -30,6 +31,7 @@ mod check_out;
 mod checkin;
 mod connect;
 mod declarative_management;
+mod download;
 mod limit;
 mod token_update;
 
@@ -40,11 +42,12 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State as Handle};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::put;
+use axum::routing::{get, put};
 use rusqlite::Connection;
 
 use crate::apns::Apns;
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
+use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::{Enroll, session};
 use crate::error::{Error, Result};
@@ -71,6 +74,7 @@ pub struct Mdm {
     pub apns: Apns,
     pub enroll: Enroll,
     pub contacts: Contacts,
+    pub contents: Contents,
     pub proxy: Arc<Proxy>,
     limits: Arc<limit::Limits>,
     /// How long before its expiry an identity is renewed.
@@ -84,6 +88,7 @@ impl Mdm {
         seal: &Seal,
         apns: &Apns,
         enroll: &Enroll,
+        contents: &Contents,
         proxy: Proxy,
         renew_before_days: u32,
     ) -> Self {
@@ -93,6 +98,7 @@ impl Mdm {
             apns: apns.clone(),
             enroll: enroll.clone(),
             contacts: Contacts::default(),
+            contents: contents.clone(),
             proxy: Arc::new(proxy),
             limits: Arc::default(),
             renew_before: i64::from(renew_before_days) * DAY,
@@ -104,6 +110,8 @@ impl Mdm {
         Router::new()
             .route("/mdm/checkin", put(checkin))
             .route("/mdm/connect", put(connect))
+            .route("/mdm/profiles/{identifier}", get(download::profile))
+            .route("/mdm/assets/{identifier}", get(download::asset))
             .with_state(self.clone())
     }
 
@@ -295,8 +303,7 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     session::end_identities(tx, device_id)?;
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
-        ddm::forget(tx, &channel)?;
-        ddm::group::leave_all(tx, &channel)?;
+        ddm::erase(tx, &channel)?;
     }
     enrollment::forget(tx, device_id)?;
     Ok(())

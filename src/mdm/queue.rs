@@ -8,20 +8,27 @@
 //! **Invariant:** the first final answer of a command stands; reports that are repeated, unknown or
 //! somebody else's change nothing.
 
+mod report;
+
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Value as Json;
 
 use crate::clock::{self, MINUTE, Seconds};
 use crate::error::{Error, Result};
 use crate::pki::seal::Seal;
 use crate::storage::Tx;
 
+pub use report::{Report, Status};
+
 /// A command that was refused with NotNow is offered again after this, even without an Idle.
 const NOT_NOW_PAUSE: Seconds = 10 * MINUTE;
 /// A command handed out so often without any answer goes behind the others.
 const STUCK: u32 = 3;
+
+/// The longest answer to a command of the server's own that is kept: how often there is one may be the
+/// device's doing.
+const LONGEST_TO_SYNC: usize = 4 * 1024;
 
 const REQUEST_SEALED: u8 = 1;
 const ANSWER_SEALED: u8 = 2;
@@ -58,41 +65,6 @@ pub struct New<'a> {
     pub purpose: Purpose,
     pub queued_by: &'a str,
     pub expires_at: Option<Seconds>,
-}
-
-/// What a device said about a command, or that it has nothing to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    Idle,
-    Acknowledged,
-    Error,
-    CommandFormatError,
-    NotNow,
-}
-
-impl Status {
-    /// Reads Apple's word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "Idle" => Self::Idle,
-            "Acknowledged" => Self::Acknowledged,
-            "Error" => Self::Error,
-            "CommandFormatError" => Self::CommandFormatError,
-            "NotNow" => Self::NotNow,
-            _ => return None,
-        })
-    }
-
-    /// Apple's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Idle => "Idle",
-            Self::Acknowledged => "Acknowledged",
-            Self::Error => "Error",
-            Self::CommandFormatError => "CommandFormatError",
-            Self::NotNow => "NotNow",
-        }
-    }
 }
 
 fn seal_name(enrollment_id: &str, uuid: &str) -> String {
@@ -262,6 +234,7 @@ pub fn report(
     let secret = crate::schema::secrets::has_secrets(&request_type, report.answer);
     let (status, chain) = report.outcome(&request_type);
     let answer = secret.then(|| seal.seal(&name, report.body));
+    let keeps = |length: usize| purpose != Purpose::Sync.word() || length <= LONGEST_TO_SYNC;
     tx.prepare_cached(
         "UPDATE commands SET status = ?2, answer = ?3, sealed = ?4, error_chain = ?5, answered_at = ?6, deferred = 0
          WHERE id = ?1",
@@ -269,52 +242,12 @@ pub fn report(
     .execute(params![
         id,
         status.word(),
-        answer.as_deref().unwrap_or(report.body),
+        Some(answer.as_deref().unwrap_or(report.body)).filter(|answer| keeps(answer.len())),
         sealed | if secret { ANSWER_SEALED } else { 0 },
-        chain.map(|chain| chain.to_string()),
+        chain.map(|chain| chain.to_string()).filter(|chain| keeps(chain.len())),
         tx.now(),
     ])?;
     Ok(Some(Answered { request_type, purpose_is_renewal: purpose == "renewal" }))
-}
-
-/// A report's status and its property list, as it came and as it was read.
-pub struct Report<'a> {
-    pub status: Status,
-    pub body: &'a [u8],
-    pub answer: &'a plist::Value,
-}
-
-impl Report<'_> {
-    /// How it ended, and Apple's error chain. An item that failed inside an Acknowledged answer to
-    /// Settings is a failure: the device did not do what was asked.
-    fn outcome(&self, request_type: &str) -> (Status, Option<Json>) {
-        let Some(answer) = self.answer.as_dictionary() else { return (self.status, None) };
-        if let Some(chain) = answer.get("ErrorChain") {
-            return (self.status, Some(crate::plist::json::to_json(chain)));
-        }
-        let items = answer.get("Settings").and_then(plist::Value::as_array);
-        if let (Status::Acknowledged, "Settings", Some(items)) = (self.status, request_type, items) {
-            let failed: Vec<Json> = items
-                .iter()
-                .filter_map(plist::Value::as_dictionary)
-                .filter(|item| {
-                    item.get("Status")
-                        .and_then(plist::Value::as_string)
-                        .is_some_and(|status| status != "Acknowledged")
-                })
-                .flat_map(|item| match item.get("ErrorChain").map(crate::plist::json::to_json) {
-                    Some(Json::Array(chain)) if !chain.is_empty() => chain,
-                    _ => vec![serde_json::json!({
-                        "LocalizedDescription": "the device refused one item of this Settings command",
-                    })],
-                })
-                .collect();
-            if !failed.is_empty() {
-                return (Status::Error, Some(Json::Array(failed)));
-            }
-        }
-        (self.status, None)
-    }
 }
 
 /// Whether anything still waits for a channel, and how often the least offered of it was offered:
@@ -491,6 +424,40 @@ mod tests {
             })
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_to_the_servers_own_command_is_not_kept() {
+        let (folder, store) = temporary();
+        let seal = Seal::open(folder.path(), None, true).unwrap();
+        let long = "x".repeat(LONGEST_TO_SYNC);
+        let kept = store.write("test.answers", move |tx| {
+            let answer = plist::Value::Dictionary([("ErrorChain".to_owned(), plist::Value::from(long.as_str()))].into_iter().collect());
+            [Purpose::Sync, Purpose::Asked]
+                .map(|purpose| {
+                    let uuid = purpose.word();
+                    let new = New {
+                        uuid,
+                        request_type: "DeclarativeManagement",
+                        request: b"",
+                        secret: false,
+                        urgent: false,
+                        purpose,
+                        queued_by: "test",
+                        expires_at: None,
+                    };
+                    enqueue(tx, &seal, "A", &new)?;
+                    let body = format!("{long}.");
+                    let said = Report { status: Status::Error, body: body.as_bytes(), answer: &answer };
+                    report(tx, &seal, "A", uuid, &said)?;
+                    let sql = "SELECT answer IS NOT NULL, error_chain IS NOT NULL, status FROM commands WHERE uuid = ?1";
+                    Ok(tx.query_row(sql, [uuid], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+                })
+                .into_iter()
+                .collect::<Result<Vec<(bool, bool, String)>>>()
+        });
+        let ended = |kept| (kept, kept, "Error".to_owned());
+        assert_eq!(kept.await.unwrap(), [ended(false), ended(true)]);
     }
 
     #[tokio::test]

@@ -2,63 +2,61 @@
 //!
 //! `ddm` keeps what a channel should have; this marks the channels as due whose set changed, in the same
 //! transaction, and makes the command when a device has nothing else to do. An edit touches no device's
-//! row: [`Pass`] goes through all of them after the commit, in batches, so that nobody waits for it.
+//! row: [`super::pass`] goes through all of them after the commit, in batches, so that nobody waits for it.
 //!
 //! **Invariant:** a channel whose set changed is woken once, and one that was not told is asked again at
 //! a later Idle until it is.
-
-use std::sync::Arc;
 
 use plist::{Dictionary, Value};
 
 use super::enrollment::{self, Facts};
 use super::queue::{self, New, Purpose};
-use super::{Mdm, subject, wake};
+use super::{subject, wake};
 use crate::ddm::manifest::Plan;
 use crate::ddm::status::{self, Taken};
-use crate::ddm::{self, generation};
+use crate::ddm::{self, Subject, plans};
 use crate::error::Result;
 use crate::id;
 use crate::pki::seal::Seal;
 use crate::plist;
 use crate::storage::Tx;
 
-/// How many channels one transaction looks at.
-const AT_ONCE: u32 = 200;
+pub use super::pass::round;
 
 /// Looks at the set of one channel anew.
 ///
 /// # Errors
 /// The database's.
 pub fn refresh(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
-    refresh_by(tx, &Plan::read(tx)?, enrollment_id)
+    refresh_by(tx, &*plans::present(tx)?, enrollment_id)
 }
 
-/// Looks at the sets of a device and its users anew.
+/// Looks at the set of a device anew. Those of its users, who may be a hundred, are only marked: the
+/// background looks at them, or each of them when it comes.
 ///
 /// # Errors
 /// The database's.
 pub fn refresh_device(tx: &Tx<'_>, device_id: &str) -> Result<()> {
-    let plan = Plan::read(tx)?;
-    enrollment::channels(tx, device_id)?.iter().try_for_each(|channel| refresh_by(tx, &plan, channel))
+    refresh(tx, device_id)?;
+    let channels = enrollment::channels(tx, device_id)?;
+    channels.iter().filter(|id| *id != device_id).try_for_each(|user| ddm::sync::mark(tx, user))
 }
 
-fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Result<()> {
-    let Some(subject) = subject::of(tx, enrollment_id)? else { return Ok(()) };
-    if subject.keys.get("state").is_none_or(|state| state != "enrolled") {
-        return Ok(());
-    }
+pub(super) fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Result<()> {
+    let is_enrolled = |subject: &Subject| subject.keys.get("state").is_some_and(|state| state == "enrolled");
+    let Some(subject) = subject::of(tx, enrollment_id)?.filter(is_enrolled) else {
+        return ddm::sync::unmark(tx, enrollment_id);
+    };
     let refreshed = ddm::sync::refresh(tx, plan, &subject)?;
     if refreshed.changed {
         // They carry the token of the set before.
         queue::cancel_syncs(tx, enrollment_id)?;
     }
-    if refreshed.wake {
-        wake::due(tx, enrollment_id)
-    } else if refreshed.changed {
-        nothing_to_tell(tx, enrollment_id)
-    } else {
-        Ok(())
+    match (refreshed.wake, refreshed.not_before) {
+        (true, None) => wake::due(tx, enrollment_id),
+        (true, Some(at)) => wake::by(tx, enrollment_id, at),
+        (false, _) if refreshed.changed => nothing_to_tell(tx, enrollment_id),
+        (false, _) => Ok(()),
     }
 }
 
@@ -100,10 +98,18 @@ pub(super) fn learn_status(tx: &Tx<'_>, enrollment_id: &str, device_id: &str, ta
         };
         learn(tx, device_id, &facts, None)?;
     }
-    if ddm::group::any_rule_reads(tx, &taken.changed)? {
-        return refresh_device(tx, device_id);
+    if taken.changed.is_empty() {
+        return Ok(());
     }
-    if taken.changed.contains("management.client-capabilities") {
+    if plans::present(tx)?.any_rule_reads(&taken.changed) {
+        // What a user reports is known of that user alone.
+        return if enrollment_id == device_id {
+            refresh_device(tx, device_id)
+        } else {
+            refresh(tx, enrollment_id)
+        };
+    }
+    if taken.changed.contains("management.client-capabilities") || ddm::update::reads(&taken.changed) {
         return refresh(tx, enrollment_id);
     }
     Ok(())
@@ -166,71 +172,4 @@ fn nothing_to_tell(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
         return Ok(());
     }
     wake::nothing_due(tx, enrollment_id)
-}
-
-/// The way through all channels after an edit.
-#[derive(Default)]
-pub struct Pass {
-    /// The generation that all channels have seen.
-    done: Option<i64>,
-    /// The generation at the beginning of the way, and the last channel that was looked at.
-    under_way: Option<(i64, String)>,
-    plan: Option<Arc<Plan>>,
-}
-
-impl Pass {
-    /// Looks at the next batch; answers whether there is more to do.
-    ///
-    /// # Errors
-    /// The database's; the batch is tried again.
-    pub async fn step(&mut self, mdm: &Mdm) -> Result<bool> {
-        let now = mdm.store.peek(generation::now)?;
-        let (began, after) = match self.under_way.take() {
-            Some(under_way) => under_way,
-            None if self.done == Some(now.generation) => {
-                self.plan = None;
-                return Ok(false);
-            }
-            None => (now.generation, String::new()),
-        };
-        self.under_way = Some((began, after.clone()));
-        let plan = match self.plan.take().filter(|plan| plan.generation == now) {
-            Some(plan) => plan,
-            None => Arc::new(mdm.store.read(Plan::read).await?),
-        };
-        self.plan = Some(plan.clone());
-        let last = mdm.store.write("sync.pass", move |tx| batch(tx, &plan, &after)).await?;
-        match last {
-            Some(last) => self.under_way = Some((began, last)),
-            None => {
-                self.under_way = None;
-                self.done = Some(began);
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// Answers the last channel that was looked at, or nothing at the end.
-fn batch(tx: &Tx<'_>, plan: &Plan, after: &str) -> Result<Option<String>> {
-    let channels = enrollment::enrolled_after(tx, after, AT_ONCE)?;
-    // Somebody edited since it was read.
-    let newer = if generation::now(tx)? == plan.generation { None } else { Some(Plan::read(tx)?) };
-    let plan = newer.as_ref().unwrap_or(plan);
-    for channel in &channels {
-        if ddm::sync::find(tx, channel)?.is_none_or(|sync| sync.generation != plan.generation.generation) {
-            refresh_by(tx, plan, channel)?;
-        }
-    }
-    Ok(channels.into_iter().last())
-}
-
-/// Goes through all channels until each has seen all edits.
-///
-/// # Errors
-/// The database's.
-pub async fn round(mdm: &Mdm) -> Result<()> {
-    let mut pass = Pass::default();
-    while pass.step(mdm).await? {}
-    Ok(())
 }

@@ -194,7 +194,8 @@ fn user(tx: &Tx<'_>, ids: &Ids, update: &Update) -> Result<()> {
     }
     let known = enrollment::find(tx, id)?;
     if known.is_none() && enrollment::count_users(tx, &ids.device_id)? >= enrollment::MOST_USERS {
-        return Err(Error::invalid("this device has more users than can be managed"));
+        let words = format!("this device has {} users already; no more are managed", enrollment::MOST_USERS);
+        return Err(Error::invalid(words));
     }
     enrollment::update_token(tx, ids, &update.push(), update.awaiting)?;
     enrollment::keep_message(tx, id, "TokenUpdate", &update.kept)?;

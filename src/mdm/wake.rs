@@ -15,7 +15,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::task::JoinSet;
 
-use super::{Mdm, contact, enrollment, event, sync};
+use super::{Mdm, contact, enrollment, event, pass};
 use crate::apns::{Push, PushResult, Verdict};
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 use crate::error::{Error, Result};
@@ -41,6 +41,16 @@ pub fn due(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     )?
     .execute(params![enrollment_id, tx.now()])?;
     tx.wake();
+    Ok(())
+}
+
+/// There will be work for this channel: it is pushed then, unless it is pushed for something else before.
+pub fn by(tx: &Tx<'_>, enrollment_id: &str, at: Seconds) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO wakes (enrollment_id, due_at) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET due_at = MIN(due_at, excluded.due_at)",
+    )?
+    .execute(params![enrollment_id, at])?;
     Ok(())
 }
 
@@ -234,7 +244,7 @@ async fn note_all(mdm: &Mdm, answers: &mut Vec<(Due, PushResult)>) -> Result<()>
 /// # Errors
 /// The database's. What APNs answers is never an error here: it is written down and acted on.
 pub async fn round(mdm: &Mdm) -> Result<usize> {
-    sync::round(mdm).await?;
+    pass::round(mdm).await?;
     let (mut under_way, mut pushed) = (UnderWay::default(), 0);
     loop {
         let taken = under_way.send_due(mdm).await?;
@@ -356,7 +366,7 @@ fn jittered(failures: u32) -> Seconds {
 /// A push that Apple does not answer holds up no other.
 pub async fn run(mdm: Mdm) {
     let (mut under_way, mut heard) = (UnderWay::default(), Vec::new());
-    let mut pass = sync::Pass::default();
+    let mut pass = pass::Pass::default();
     loop {
         // After an edit, channels are looked at and pushed batch by batch.
         let looked = pass.step(&mdm).await;

@@ -11,12 +11,14 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 pub use checked::{Checked, LONGEST_IDENTIFIER, Reference, Wants, check, is_identifier};
+pub use document::check_document;
 pub use example::{example, whole_example};
 pub use target::{Target, left_out};
 
 use super::table::{Key, Support, Table};
 
 mod checked;
+mod document;
 mod example;
 mod target;
 

@@ -4,7 +4,7 @@
 //! device from what a person sent; [`secrets`] knows which of its keys nobody is shown; [`checkin`]
 //! checks the types of what devices send. [`declarations`] checks what a person wrote of the state a
 //! device should have, and knows which devices can have it; [`status`] and [`reasons`] know what devices
-//! report of it. [`table`], [`check`] and [`platform`] know nothing of these and serve every table.
+//! report of it. [`services`] knows which files services of macOS take. [`table`], [`check`] and [`platform`] know nothing of these and serve every table.
 //!
 //! **Invariant:** Apple's names and constraints live in the tables; code holds only what the tables do
 //! not say.
@@ -14,8 +14,10 @@ pub mod checkin;
 pub mod commands;
 pub mod declarations;
 pub mod platform;
+pub mod profiles;
 pub mod reasons;
 pub mod secrets;
+pub mod services;
 pub mod status;
 pub mod table;
 

@@ -25,6 +25,7 @@ use crate::admin::Admin;
 use crate::apns::Apns;
 use crate::clock::Clock;
 use crate::config::{Config, Origin, TlsMode};
+use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
@@ -102,12 +103,20 @@ impl App {
             name: organization.to_owned(),
             email: config.organization.email.clone().unwrap_or_default(),
         };
-        store.write("organization", move |tx| ddm::set_organization(tx, &told)).await?;
+        let public_url = config.server.public_url.to_string();
+        store
+            .write("organization", move |tx| {
+                ddm::set_organization(tx, &told)?;
+                ddm::set_public_url(tx, &public_url)
+            })
+            .await?;
         let proxy = Proxy {
             trusted: config.proxy.trusted.clone(),
             header: config.proxy.client_certificate_header.clone(),
         };
-        let mdm = Mdm::new(&store, &seal, &apns, &enroll, proxy, config.enrollment.renew_before_days);
+        let contents = Contents::open(&config.data_dir, &seal)?;
+        let renew_before_days = config.enrollment.renew_before_days;
+        let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
         let admin = Admin::new(&mdm, &page_url(config));
         Ok(Self {
             config: config.clone(),

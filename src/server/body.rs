@@ -1,8 +1,9 @@
 //! A request's body on its way in.
 //!
-//! `layers` hands handlers an [`Arriving`] body. A handler takes a body as a whole, so it is put
+//! `layers` hands handlers an [`Arriving`] body. Most handlers take a body as a whole, so it is put
 //! together here, where every byte that it takes up is counted; what the handler gets carries the
-//! charge (`budget`) until the last of its bytes is let go of.
+//! charge (`budget`) until the last of its bytes is let go of. A route that writes to the disk what may
+//! be larger than memory gets the pieces as they come, each with its charge.
 //!
 //! **Invariant:** whatever the sender does, a body that is being read ends: by its length, by its
 //! route's limit, by the listener's budget, or by falling behind [`PATIENCE`] and [`SLOWEST`].
@@ -74,16 +75,18 @@ impl<B: HttpBody<Data = Bytes>> Arriving<B> {
         }
     }
 
-    /// Takes a piece in; answers the body when that was the last of it.
+    /// Takes a piece in; answers what the handler gets for it: the body when that was the last of it, or
+    /// the piece where it reads pieces.
     fn take_in(&mut self, piece: Bytes) -> Option<Bytes> {
         let length = piece.len() as u64;
         self.arrived += length;
         // Most bodies are one piece, which is not copied.
-        let is_only = self.gathered.is_empty() && self.incoming.is_end_stream();
+        let in_pieces = self.allowance.in_pieces();
+        let is_only = !in_pieces && self.gathered.is_empty() && self.incoming.is_end_stream();
         if self.allowance.refuses(self.arrived) {
             self.refuse(Refused::TooLarge);
         } else if self.refused.is_none()
-            && !(if is_only { self.charge.hold(length) } else { self.make_room(piece.len()) })
+            && !(if is_only || in_pieces { self.charge.hold(length) } else { self.make_room(piece.len()) })
         {
             self.allowance.set_crowded();
             self.refuse(Refused::Crowded);
@@ -91,6 +94,9 @@ impl<B: HttpBody<Data = Bytes>> Arriving<B> {
         if self.refused.is_some() {
             self.patience = self.patience.saturating_sub(length);
             return None;
+        }
+        if in_pieces {
+            return Some(self.charged(piece));
         }
         if is_only {
             return Some(self.whole(piece));
@@ -126,6 +132,10 @@ impl<B: HttpBody<Data = Bytes>> Arriving<B> {
 
     fn whole(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         self.ended = true;
+        self.charged(bytes)
+    }
+
+    fn charged(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Held { bytes, _charge: self.charge.hand_over() })
     }
 
@@ -176,8 +186,8 @@ where
             match Pin::new(&mut this.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Nobody reads trailers.
-                    if let Some(whole) = frame.into_data().ok().and_then(|piece| this.take_in(piece)) {
-                        return Poll::Ready(Some(Ok(Frame::data(whole))));
+                    if let Some(bytes) = frame.into_data().ok().and_then(|piece| this.take_in(piece)) {
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                 }
                 Poll::Ready(None) if this.refused.is_some() => this.patience = 0,

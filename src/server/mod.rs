@@ -9,6 +9,7 @@
 mod app;
 mod body;
 mod budget;
+mod catalogue;
 pub mod certificate_files;
 pub mod client_certificates;
 mod connection;

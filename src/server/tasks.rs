@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
+use super::catalogue;
 use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
 use crate::clock::DAY;
@@ -17,6 +18,7 @@ use crate::config::TlsMode;
 use crate::ddm;
 use crate::enroll::{Signer, session};
 use crate::error::Result;
+use crate::library::upload;
 use crate::mdm::{event, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
 use crate::storage::Tx;
@@ -26,6 +28,7 @@ const AT_ONCE: u32 = 500;
 
 pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     tasks.spawn(wake::run(app.mdm.clone()));
+    tasks.spawn(catalogue::follow(app.clone()));
     every(tasks, app, "contacts", Duration::from_secs(60), |app| async move {
         app.mdm.contacts.flush(&app.store).await
     });
@@ -37,6 +40,10 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     });
     every(tasks, app, "expiry", Duration::from_secs(60), |app| async move {
         app.store.write("commands.expire", queue::expire_all).await
+    });
+    every(tasks, app, "files", Duration::from_secs(3600), |app| async move {
+        app.store.write("uploads.thin", upload::thin).await?;
+        app.mdm.contents.sweep(&app.store).await
     });
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
 }
@@ -134,8 +141,29 @@ async fn history(app: &App) -> Result<()> {
     }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
-    app.store.write("snapshots.thin", ddm::snapshot::thin).await?;
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);
-    while app.store.write("status.thin", changes).await? > 0 {}
+    while app.store.write("changes.thin", changes).await? > 0 {}
+    let reports = move |tx: &Tx<'_>| ddm::status::report::thin(tx, before, AT_ONCE);
+    while app.store.write("reports.thin", reports).await? > 0 {}
+    let errors = move |tx: &Tx<'_>| ddm::status::error::thin(tx, before, AT_ONCE);
+    while app.store.write("errors.thin", errors).await? > 0 {}
+    snapshots(app).await
+}
+
+/// Removes sets of declarations that nobody has any more, and then what only those named.
+async fn snapshots(app: &App) -> Result<()> {
+    let now = app.store.clock().now();
+    loop {
+        let sets = app.store.read(move |conn| ddm::snapshot::outlived(conn, now, AT_ONCE)).await?;
+        if sets.is_empty() {
+            break;
+        }
+        app.store.write("snapshots.thin", move |tx| ddm::snapshot::remove(tx, &sets)).await?;
+    }
+    let versions = app.store.read(move |conn| ddm::snapshot::outlived_versions(conn, now)).await?;
+    for some in versions.chunks(AT_ONCE as usize) {
+        let some = some.to_vec();
+        app.store.write("versions.thin", move |tx| ddm::snapshot::remove_versions(tx, &some)).await?;
+    }
     Ok(())
 }

@@ -53,6 +53,8 @@ pub struct Device {
     pub filevault: bool,
     /// The software update that a declaration has set going.
     pub update: Option<Update>,
+    /// Why no update can be installed on it, if so.
+    pub update_fault: Option<String>,
     /// Whether EnableLostMode was obeyed.
     pub lost: bool,
     /// How it signs its messages.
@@ -165,6 +167,7 @@ impl Device {
             passcode: kind.has_unlock_token(),
             filevault: kind == Kind::Mac,
             update: None,
+            update_fault: None,
             lost: false,
             form,
             scep_lengths: if kind == Kind::Mac { Lengths::Definite } else { Lengths::Indefinite },
@@ -254,6 +257,7 @@ impl Device {
         fresh.udid.clone_from(&self.udid);
         fresh.serial_number.clone_from(&self.serial_number);
         fresh.supervised = self.supervised;
+        fresh.update_fault.clone_from(&self.update_fault);
         // Erasing takes the data, not the system.
         fresh.os_version.clone_from(&self.os_version);
         fresh.build_version.clone_from(&self.build_version);

@@ -41,6 +41,9 @@ mod settings;
 mod trust;
 mod wire;
 
+/// A catalogue of operating systems in the form of Apple's, in which these devices find an update.
+pub const CATALOGUE: &str = include_str!("catalogue.json");
+
 pub use answers::{Answer, Status};
 pub use apple::{Apple, Limits, Misbehaviour, Received};
 pub use apple_tls::push_certificate;

@@ -13,8 +13,12 @@ use crate::clock::Seconds;
 use crate::error::{Error, Result};
 
 /// In order; the position plus one is the schema's version.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_foundation.sql"), include_str!("migrations/0002_declarations.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_foundation.sql"),
+    include_str!("migrations/0002_declarations.sql"),
+    include_str!("migrations/0003_contents.sql"),
+    include_str!("migrations/0004_updates.sql"),
+];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path, now: Seconds) -> Result<()> {
     apply(connection, path, now, MIGRATIONS)

@@ -326,3 +326,60 @@ async fn a_user_of_a_mac_has_declarations_of_their_own() {
     assert!(!mac.declarations.declarations.contains_key("calendar"));
     assert!(mac.user.as_ref().unwrap().declarations.declarations.contains_key("calendar"));
 }
+
+#[tokio::test]
+async fn a_channel_that_cannot_be_looked_at_holds_up_no_other() {
+    let mut appliance = Appliance::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(appliance.enroll(Kind::IPhone).await.udid);
+    }
+    ids.sort();
+    let broken = ids[0].clone();
+    appliance
+        .edit(move |tx| {
+            tx.execute_batch(&format!(
+                "CREATE TRIGGER broken BEFORE INSERT ON syncs WHEN NEW.enrollment_id = '{broken}'
+                 BEGIN SELECT RAISE(ABORT, 'on purpose'); END"
+            ))?;
+            put(tx, &echo("c", "1"), LOUD)?;
+            group::add_declaration(tx, "default", "c", LOUD).map(drop)
+        })
+        .await;
+    wake::round(&appliance.app().mdm).await.unwrap();
+    assert_eq!(appliance.wakes(), ids[1..]);
+}
+
+#[tokio::test]
+async fn users_are_looked_at_in_the_background_when_their_device_changed() {
+    let mut appliance = Appliance::start().await;
+    let mut mac = appliance.enroll(Kind::Mac).await;
+    let user = format!("{}:{}", mac.udid, mac.user.as_ref().unwrap().id);
+    appliance
+        .edit(|tx| {
+            put(tx, &echo("c", "1"), LOUD)?;
+            let lab = Group {
+                name: "lab".into(),
+                rule: Some("'lab' IN tags".into()),
+                declarations: vec!["c".into()],
+                ..Group::default()
+            };
+            group::put(tx, &lab, &|_| Ok(true), LOUD).map(drop)
+        })
+        .await;
+    settle(&mut mac).await;
+    sync::round(&appliance.app().mdm).await.unwrap();
+    let stale = |appliance: &Appliance, id: &str| -> i64 {
+        appliance.value("SELECT stale FROM syncs WHERE enrollment_id = ?1", id)
+    };
+    let (id, changed) = (mac.udid.clone(), mac.udid.clone());
+    appliance
+        .edit(move |tx| {
+            sync::noticing(tx, &changed, || russet::mdm::enrollment::tag(tx, &changed, &["lab".to_owned()]))
+        })
+        .await;
+    assert_eq!((stale(&appliance, &id), stale(&appliance, &user)), (0, 1));
+    sync::round(&appliance.app().mdm).await.unwrap();
+    assert_eq!(stale(&appliance, &user), 0);
+    assert_eq!(appliance.wakes(), [id, user]);
+}

@@ -62,6 +62,8 @@ async fn a_declaration_is_written_read_changed_touched_and_deleted() {
     new.json(&passcode("new", 4)).send().await.refused(412, "precondition_failed");
 
     let before = house.ask("GET", path).send().await.ok()["ServerToken"].clone();
+    let stale = house.ask("POST", &format!("{path}/touch")).header("If-Match", &etag).send().await;
+    stale.refused(412, "precondition_failed");
     let touched = house.ask("POST", &format!("{path}/touch")).send().await.ok();
     assert_ne!(touched["ServerToken"], before);
     let stale = house.ask("DELETE", path).header("If-Match", &etag).send().await;

@@ -6,12 +6,15 @@ mod declarations;
 mod enrollments;
 mod groups;
 mod kmfddm;
+mod library;
 mod manners;
 mod nanomdm;
 mod pages;
+mod services;
 mod slips;
 mod tokens;
 mod types;
+mod updates;
 
 use std::net::SocketAddr;
 

@@ -32,17 +32,26 @@ pub struct State {
     pub reported_at: Seconds,
 }
 
+impl State {
+    /// Whether it is the same, whenever it became so.
+    fn says_as(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.active == other.active
+            && self.valid == other.valid
+            && self.reasons == other.reasons
+    }
+}
+
 /// By identifier and ServerToken.
 pub type States = BTreeMap<(String, String), State>;
 
-/// Takes the item `management.declarations`; answers whether it says anything else than before.
-pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &Json) -> Result<bool> {
+/// Takes the states of a report, which replace all that were known; answers whether they say anything else
+/// than before.
+pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &States) -> Result<bool> {
     let mut known = states(tx, enrollment_id)?;
     let mut changed = false;
-    for (name, said) in read(declarations, tx.now()) {
-        if let Some(before) = known.remove(&name)
-            && before == (State { reported_at: before.reported_at, ..said.clone() })
-        {
+    for (name, said) in declarations {
+        if known.remove(name).is_some_and(|before| before.says_as(said)) {
             continue;
         }
         changed = true;
@@ -61,7 +70,7 @@ pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &Json) -> 
             said.active,
             said.valid,
             said.reasons,
-            said.reported_at
+            tx.now()
         ])?;
     }
     for (identifier, server_token) in known.into_keys() {
@@ -74,7 +83,8 @@ pub(super) fn replace(tx: &Tx<'_>, enrollment_id: &str, declarations: &Json) -> 
     Ok(changed)
 }
 
-fn read(declarations: &Json, now: Seconds) -> States {
+/// Reads the item `management.declarations`. When it became so is known when it is kept.
+pub(super) fn read(declarations: &Json) -> States {
     let mut states = States::new();
     for kind in Kind::ALL {
         for said in declarations[list_of(kind)].as_array().into_iter().flatten() {
@@ -93,7 +103,7 @@ fn read(declarations: &Json, now: Seconds) -> States {
                 active: said["active"].as_bool().unwrap_or(false),
                 valid: valid.unwrap_or("unknown").to_owned(),
                 reasons: bounded(reasons),
-                reported_at: now,
+                reported_at: 0,
             };
             states.insert((identifier.to_owned(), token.to_owned()), state);
         }

@@ -3,9 +3,10 @@
 //! **Invariant:** what a channel has here is bounded: items, the size of each and of all together.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::error::Note;
 use super::{MOST_ITEMS, change, error};
 use crate::clock::Seconds;
 use crate::error::Result;
@@ -14,7 +15,7 @@ use crate::storage::Tx;
 /// The largest value, as JSON.
 pub const LARGEST: usize = 64 * 1024;
 /// All values of a channel together.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// One item of a channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +27,47 @@ pub struct Item {
     pub reported_at: Seconds,
 }
 
+/// What a report says of an item.
+pub(super) struct Said {
+    /// As JSON.
+    text: String,
+    /// Of a list whose elements have identifiers, each with its text; nothing for one that is removed.
+    elements: Option<Vec<(String, Option<String>)>>,
+}
+
+impl Said {
+    pub(super) fn of(value: &Json) -> Self {
+        let elements = value.as_array().and_then(|list| list.iter().map(element).collect());
+        Self { text: value.to_string(), elements }
+    }
+
+    /// The list as it is after this; nothing where part of it is not known. What is no such list simply
+    /// is what it is.
+    fn onto(&self, known: Option<&Option<String>>, full: bool) -> Option<String> {
+        match (&self.elements, known) {
+            (None, _) => Some(self.text.clone()),
+            // Part of a list of which the rest was not kept says nothing.
+            (Some(_), Some(None)) if !full => None,
+            (Some(news), Some(Some(old))) if !full => Some(merged(old, news)),
+            (Some(news), _) => Some(merged("[]", news)),
+        }
+    }
+}
+
+fn element(element: &Json) -> Option<(String, Option<String>)> {
+    let mut members = element.as_object()?.clone();
+    let identifier = members.get("identifier")?.as_str()?.to_owned();
+    let removed = members.remove("_removed").and_then(|removed| removed.as_bool()).unwrap_or(false);
+    Some((identifier, (!removed).then(|| Json::Object(members).to_string())))
+}
+
 /// Takes what a report says; answers the items whose values are others now.
 pub(super) fn merge(
     tx: &Tx<'_>,
     enrollment_id: &str,
-    items: &BTreeMap<String, &Json>,
+    items: &BTreeMap<String, Said>,
     full: bool,
+    notes: &mut Vec<Note>,
 ) -> Result<BTreeSet<String>> {
     let mut changed = BTreeSet::new();
     if full {
@@ -45,44 +81,39 @@ pub(super) fn merge(
             }
         }
     }
-    let mut room = Room::of(tx, enrollment_id)?;
-    for (path, reported) in items {
+    // Counted when something is to be kept; most reports repeat what is known.
+    let mut room: Option<Room> = None;
+    for (path, said) in items {
         let known = text(tx, enrollment_id, path)?;
-        let (new, was_cut) = match (&known, reported) {
-            // Part of a list of which the rest was not kept says nothing.
-            (Some(None), Json::Array(elements)) if !full && by_identifier(elements).is_some() => (None, true),
-            (Some(Some(old)), Json::Array(elements)) if !full => (Some(merged(old, elements)), false),
-            (_, Json::Array(elements)) => (Some(merged("[]", elements)), false),
-            (_, value) => (Some((*value).clone()), false),
-        };
-        let new = new.map(|value| value.to_string());
+        let new = said.onto(known.as_ref(), full);
         if known.as_ref() == Some(&new) {
             continue;
         }
         let size = new.as_ref().map_or(0, String::len);
+        let kept = new.as_deref().filter(|_| size <= LARGEST);
         let before = known.as_ref().map(|old| old.as_ref().map_or(0, String::len));
-        let new = match new {
-            _ if !room.admits(before, size) => {
-                let words = "This item was not kept: the channel reports more than is kept of one.";
-                error::note(tx, enrollment_id, path, words)?;
+        let room = match &mut room {
+            Some(room) => room,
+            none => none.insert(Room::of(tx, enrollment_id)?),
+        };
+        if !room.admits(before, kept.map_or(0, str::len)) {
+            let words = "This item was not kept: the channel reports more than is kept of one.";
+            notes.push(error::not_kept(path, words));
+            continue;
+        }
+        if new.is_some() && kept.is_none() {
+            let words = format!("A value of {size} bytes was not kept; {LARGEST} are the most.");
+            notes.push(error::not_kept(path, &words));
+            // What was not kept before and is not now is no news.
+            if known == Some(None) {
                 continue;
             }
-            Some(_) if size > LARGEST => {
-                let words = format!("A value of {size} bytes was not kept; {LARGEST} are the most.");
-                error::note(tx, enrollment_id, path, &words)?;
-                None
-            }
-            new => new,
-        };
-        // What was not kept before and is not now is no news.
-        if (was_cut || known == Some(None)) && new.is_none() {
-            continue;
         }
         tx.prepare_cached(
             "INSERT INTO status_items (enrollment_id, path, value, reported_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET value = excluded.value, reported_at = excluded.reported_at",
         )?
-        .execute(params![enrollment_id, path, new, tx.now()])?;
+        .execute(params![enrollment_id, path, kept, tx.now()])?;
         change::note(tx, enrollment_id, path, new.as_deref())?;
         changed.insert(path.clone());
     }
@@ -99,7 +130,7 @@ impl Room {
     fn of(conn: &Connection, enrollment_id: &str) -> Result<Self> {
         Ok(conn
             .prepare_cached(
-                "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM status_items WHERE enrollment_id = ?1",
+                "SELECT COUNT(*), COALESCE(SUM(OCTET_LENGTH(value)), 0) FROM status_items WHERE enrollment_id = ?1",
             )?
             .query_row([enrollment_id], |row| {
                 let (items, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -111,7 +142,7 @@ impl Room {
     /// Whether a value of this size may take the place of one of the other, or a new place.
     fn admits(&mut self, before: Option<usize>, size: usize) -> bool {
         let items = self.items + usize::from(before.is_none());
-        let bytes = self.bytes.saturating_sub(before.unwrap_or(0)) + size.min(LARGEST);
+        let bytes = self.bytes.saturating_sub(before.unwrap_or(0)) + size;
         let admits = items <= MOST_ITEMS && bytes <= MOST_BYTES;
         if admits {
             (self.items, self.bytes) = (items, bytes);
@@ -120,41 +151,28 @@ impl Room {
     }
 }
 
-/// The elements by their identifiers, in order; nothing if they have none.
-fn by_identifier(elements: &[Json]) -> Option<Vec<(&str, &Map<String, Json>)>> {
-    let named = elements.iter().map(|element| {
-        let element = element.as_object()?;
-        Some((element.get("identifier")?.as_str()?, element))
-    });
-    named.collect()
-}
-
 /// A list after a report of it: elements take the place of those of the same identifier.
-fn merged(old: &str, elements: &[Json]) -> Json {
-    let Some(news) = by_identifier(elements) else { return Json::Array(elements.to_vec()) };
+fn merged(old: &str, news: &[(String, Option<String>)]) -> String {
     let old: Vec<Json> = serde_json::from_str(old).unwrap_or_default();
-    let mut list: Vec<Option<Json>> = Vec::with_capacity(old.len() + news.len());
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for element in old {
+    let mut list: Vec<Option<String>> = Vec::with_capacity(old.len() + news.len());
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for element in &old {
         // What has no identifier cannot be told apart from what comes now.
         let Some(identifier) = element["identifier"].as_str() else { continue };
-        places.insert(identifier.to_owned(), list.len());
-        list.push(Some(element));
+        places.insert(identifier, list.len());
+        list.push(Some(element.to_string()));
     }
     for (identifier, element) in news {
-        let removed = element.get("_removed").and_then(Json::as_bool).unwrap_or(false);
-        let mut element = element.clone();
-        element.remove("_removed");
-        let value = (!removed).then_some(Json::Object(element));
-        match places.get(identifier) {
-            Some(place) => list[*place] = value,
+        match places.get(identifier.as_str()) {
+            Some(place) => list[*place].clone_from(element),
             None => {
-                places.insert(identifier.to_owned(), list.len());
-                list.push(value);
+                places.insert(identifier, list.len());
+                list.push(element.clone());
             }
         }
     }
-    Json::Array(list.into_iter().flatten().collect())
+    let list: Vec<String> = list.into_iter().flatten().collect();
+    format!("[{}]", list.join(","))
 }
 
 fn paths(conn: &Connection, enrollment_id: &str) -> Result<Vec<String>> {
@@ -166,6 +184,18 @@ fn text(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Opt
     Ok(conn
         .prepare_cached("SELECT value FROM status_items WHERE enrollment_id = ?1 AND path = ?2")?
         .query_row([enrollment_id, path], |row| row.get(0))
+        .optional()?)
+}
+
+/// Exactly this item.
+pub fn find(conn: &Connection, enrollment_id: &str, path: &str) -> Result<Option<Item>> {
+    Ok(conn
+        .prepare_cached("SELECT value, reported_at FROM status_items WHERE enrollment_id = ?1 AND path = ?2")?
+        .query_row([enrollment_id, path], |row| {
+            let text: Option<String> = row.get(0)?;
+            let value = text.and_then(|text| serde_json::from_str(&text).ok());
+            Ok(Item { path: path.to_owned(), value, reported_at: row.get(1)? })
+        })
         .optional()?)
 }
 

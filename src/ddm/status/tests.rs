@@ -1,5 +1,7 @@
 //! Reports taken one after another, on a store of its own.
 
+mod hostile;
+
 use serde_json::{Value as Json, json};
 
 use super::*;

@@ -12,13 +12,18 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Invalid` with what is wrong.
 pub fn check(report: &[u8]) -> Result<()> {
-    let Object = serde_json::from_slice(report)
-        .map_err(|error| Error::invalid(format!("the status report is not a JSON object: {error}")))?;
-    Ok(())
+    count(report).map(drop)
 }
 
-/// A JSON object of any content, read without being built: what it holds is not looked at here.
-struct Object;
+/// As [`check`]; how many values the report has, itself not counted.
+pub(super) fn count(report: &[u8]) -> Result<usize> {
+    let Object(values) = serde_json::from_slice(report)
+        .map_err(|error| Error::invalid(format!("the status report is not a JSON object: {error}")))?;
+    Ok(values)
+}
+
+/// A JSON object of any content, read without being built: of what it holds only the number is known.
+struct Object(usize);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -29,16 +34,39 @@ impl<'de> Deserialize<'de> for Object {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object, A::Error> {
-                while members.next_entry::<String, Anything>()?.is_some() {}
-                Ok(Object)
+                let mut values = 0;
+                while let Some((Name, Anything(more))) = members.next_entry()? {
+                    values += more;
+                }
+                Ok(Object(values))
             }
         }
         deserializer.deserialize_map(Members)
     }
 }
 
-/// Any value. Unlike `IgnoredAny` it descends, so the reader's limit on depth holds.
-struct Anything;
+/// The name of a member, which has to be text and is not kept.
+struct Name;
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Name;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Name, E> {
+                Ok(Name)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Any value, and how many it is with those within. Unlike `IgnoredAny` it descends, so the reader's
+/// limit on depth holds.
+struct Anything(usize);
 
 impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -49,30 +77,36 @@ impl<'de> Deserialize<'de> for Anything {
                 f.write_str("a value")
             }
             fn visit_bool<E>(self, _: bool) -> Result<Anything, E> {
-                Ok(Anything)
+                Ok(Anything(1))
             }
             fn visit_i64<E>(self, _: i64) -> Result<Anything, E> {
-                Ok(Anything)
+                Ok(Anything(1))
             }
             fn visit_u64<E>(self, _: u64) -> Result<Anything, E> {
-                Ok(Anything)
+                Ok(Anything(1))
             }
             fn visit_f64<E>(self, _: f64) -> Result<Anything, E> {
-                Ok(Anything)
+                Ok(Anything(1))
             }
             fn visit_str<E>(self, _: &str) -> Result<Anything, E> {
-                Ok(Anything)
+                Ok(Anything(1))
             }
             fn visit_unit<E>(self) -> Result<Anything, E> {
-                Ok(Anything)
+                Ok(Anything(1))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Anything, A::Error> {
-                while items.next_element::<Anything>()?.is_some() {}
-                Ok(Anything)
+                let mut values = 1;
+                while let Some(Anything(more)) = items.next_element()? {
+                    values += more;
+                }
+                Ok(Anything(values))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Anything, A::Error> {
-                while members.next_entry::<String, Anything>()?.is_some() {}
-                Ok(Anything)
+                let mut values = 1;
+                while let Some((Name, Anything(more))) = members.next_entry()? {
+                    values += more;
+                }
+                Ok(Anything(values))
             }
         }
         deserializer.deserialize_any(Any)
@@ -87,6 +121,7 @@ mod tests {
     fn a_report_is_an_object_of_bounded_depth() {
         check(br#"{"StatusItems": {"device": {}}, "Errors": [], "n": [1, -1, 1.5, null, true, "x"]}"#)
             .unwrap();
+        assert_eq!(count(br#"{"a": [1, {"b": null}], "c": "x"}"#).unwrap(), 5);
         for wrong in [&b"[]"[..], b"", b"{", b"{} x", b"\"x\"", b"{\"a\": 1e309}", b"\xff"] {
             assert!(check(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
         }

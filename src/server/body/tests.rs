@@ -169,3 +169,28 @@ async fn a_body_that_falls_behind_ends() {
     let late = slow.body.frame().await.unwrap().unwrap_err().to_string();
     assert!(late.contains("slowly") && slow.allowance.late());
 }
+
+#[tokio::test]
+async fn pieces_are_handed_on_and_cost_what_is_held_of_them() {
+    let budget = Budget::new(0);
+    let mut upload = Upload::new(&budget);
+    upload.allowance = Arc::new(Allowance::default());
+    let route = crate::request::limit_in_pieces(1 << 30);
+    let mut request = hyper::Request::new(axum::body::Body::empty());
+    request.extensions_mut().insert(upload.allowance.clone());
+    let inner = tower::service_fn(async |_| Ok::<_, std::convert::Infallible>(()));
+    tower::Service::call(&mut tower::Layer::layer(&route, inner), request).await.unwrap();
+    upload.body.allowance = upload.allowance.clone();
+    for _ in 0..100 {
+        upload.send(60 * 1024);
+        assert_eq!(upload.read().await.unwrap().unwrap().len(), 60 * 1024);
+    }
+    upload.send(60 * 1024);
+    let held = upload.read().await.unwrap().unwrap();
+    upload.send(60 * 1024);
+    assert!(upload.read().await.unwrap().unwrap_err().contains("too many"), "somebody holds one too long");
+    drop(held);
+    let mut short = Upload::new(&budget);
+    short.pieces = None;
+    assert!(short.body.frame().await.is_none());
+}

@@ -93,6 +93,9 @@ impl Device {
         declaration: &Declaration,
         channel: Channel,
     ) -> Result<(), Reason> {
+        if let Some(done) = self.engine_of(channel).judge_service(identifier, declaration) {
+            return done;
+        }
         let payload = &declaration.payload;
         let is_profile = match declaration.declaration_type.as_str() {
             "com.apple.configuration.management.test" if payload["ReturnStatus"] == "Failed" => {

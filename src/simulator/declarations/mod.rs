@@ -12,6 +12,7 @@ mod capabilities;
 mod effects;
 mod predicate;
 mod report;
+mod services;
 mod status;
 mod sync;
 #[cfg(test)]

@@ -37,7 +37,8 @@ impl Device {
             "diskmanagement.filevault.enabled" => json!(self.filevault),
             "management.client-capabilities" => self.platform(channel).announce(),
             "management.declarations" => self.engine_of(channel).listed(),
-            "mdm.app" | "services.background-task" => json!([]),
+            "mdm.app" => json!([]),
+            "services.background-task" => self.background_tasks(channel),
             "mdm.enrollment-type" if self.platform(channel).enrollment == 's' => json!("supervised"),
             "mdm.enrollment-type" => json!("device"),
             "mdm.is-awaiting-configuration" => json!(self.awaiting_configuration),
@@ -48,7 +49,7 @@ impl Device {
             "passcode.is-compliant" => json!(self.passcode || !self.engine_of(channel).requires_passcode()),
             "screensharing.connection.group.unresolved-connection" => json!([]),
             "security.certificate.list" => self.certificates(channel),
-            "softwareupdate.beta-enrollment" => json!(""),
+            "softwareupdate.beta-enrollment" => json!(self.engine_of(channel).required_beta().unwrap_or("")),
             "softwareupdate.device-id" if self.kind == Kind::Mac => json!("J715AP"),
             "softwareupdate.device-id" => json!(model.product_name),
             "softwareupdate.install-state" => json!(update.map_or("none", |update| update.state)),
@@ -171,6 +172,15 @@ impl Device {
 }
 
 impl super::Engine {
+    /// The token of the beta program that a configuration in effect requires.
+    fn required_beta(&self) -> Option<&str> {
+        let mut settings = self.in_effect("softwareupdate.settings");
+        settings.find_map(|(_, declaration)| {
+            let beta = &declaration.payload["Beta"];
+            beta["RequireProgram"]["Token"].as_str().filter(|_| beta["ProgramEnrollment"] == "AlwaysOn")
+        })
+    }
+
     /// Whether a passcode configuration in effect asks for one.
     fn requires_passcode(&self) -> bool {
         self.in_effect("passcode.settings").any(|(_, declaration)| {

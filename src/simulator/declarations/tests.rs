@@ -232,6 +232,32 @@ async fn an_enforced_update_is_followed_to_its_version() {
 }
 
 #[tokio::test]
+async fn a_fault_fails_an_update_each_time() {
+    let mut phone = new_device(Kind::IPhone);
+    phone.update_fault = Some("Not enough space.".to_owned());
+    let enforce = json!({ "TargetOSVersion": "26.2", "TargetLocalDateTime": "2026-01-01T00:00:00" });
+    declare(
+        &mut phone,
+        [
+            ("a", "activation.simple", activates(&["u"])),
+            ("u", "configuration.softwareupdate.enforcement.specific", enforce),
+        ],
+    );
+    phone.apply(ON_DEVICE).await;
+    let mut states = Vec::new();
+    for _ in 0..7 {
+        assert!(phone.continue_update());
+        phone.apply(ON_DEVICE).await;
+        states.push(phone.update.as_ref().unwrap().state);
+    }
+    let once = ["prepared", "installing", "failed", "downloading"];
+    assert_eq!(states, [&once[..], &once[..3]].concat());
+    let failure = phone.status_item("softwareupdate.failure-reason", ON_DEVICE).unwrap();
+    assert_eq!((&failure["count"], &failure["reason"]), (&json!(2), &json!("Not enough space.")));
+    assert_eq!(phone.os_version, "26.1");
+}
+
+#[tokio::test]
 async fn nothing_is_left_when_management_ends() {
     let mut mac = new_device(Kind::Mac);
     declare(&mut mac, [("a", "activation.simple", activates(&[]))]);

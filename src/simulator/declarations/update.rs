@@ -64,7 +64,14 @@ impl Device {
         let now = self.clock.now();
         let Some(update) = &self.update else { return false };
         let is_time = parse_rfc3339(&format!("{}Z", update.deadline)).is_none_or(|deadline| deadline <= now);
-        (update.state != "prepared" || is_time) && self.advance_update()
+        if update.state == "prepared" && !is_time {
+            return false;
+        }
+        match self.update_fault.clone().filter(|_| update.state == "installing") {
+            Some(fault) => self.fail_update(&fault),
+            None => return self.advance_update(),
+        }
+        true
     }
 
     /// One step further, whatever the time: downloading, prepared, installing, installed. A failed

@@ -5,9 +5,10 @@ CREATE TABLE generations (
     id                INTEGER PRIMARY KEY CHECK (id = 1),
     generation        INTEGER NOT NULL,        -- one more with each edit
     notify_generation INTEGER NOT NULL,        -- the last edit that devices are to be woken for
+    stamp             INTEGER NOT NULL,        -- another random number with each edit: one that was rolled back has its own
     organization      TEXT NOT NULL            -- JSON: the payload of management.organization-info, or {}
 ) STRICT;
-INSERT INTO generations VALUES (1, 1, 1, '{}');
+INSERT INTO generations VALUES (1, 1, 1, random(), '{}');
 
 -- Declarations as people wrote them. Owner: ddm/declaration.rs
 CREATE TABLE declarations (
@@ -16,7 +17,7 @@ CREATE TABLE declarations (
     kind         TEXT NOT NULL,                -- 'activation' | 'configuration' | 'asset' | 'management'
     payload      TEXT NOT NULL,                -- JSON, as it was sent
     beside       TEXT NOT NULL,                -- JSON: members beside the payload that were forced in
-    content      TEXT,                         -- hash of the data that it points to, if this server serves it
+    content      TEXT,                         -- what the data that it points to is called, if this server serves it
     touched      INTEGER NOT NULL DEFAULT 0,   -- how often it was asked to be applied anew
     server_token TEXT NOT NULL,                -- a hash of all the above
     forced       INTEGER NOT NULL,             -- 1: it was accepted by force
@@ -72,8 +73,12 @@ CREATE TABLE syncs (
     held          INTEGER NOT NULL,            -- 1: it is not told now: too old, in Setup Assistant, or nothing is declared for it
     quiet         INTEGER NOT NULL,            -- 1: token changed by edits that nobody is woken for
     asked_at      INTEGER,                     -- when it was last asked to synchronise for this token
-    asks          INTEGER NOT NULL             -- and how often
+    asks          INTEGER NOT NULL,            -- and how often
+    stale         INTEGER NOT NULL DEFAULT 0,  -- 1: what is known of its device changed since
+    moved_at      INTEGER,                     -- the beginning of an hour in which token changed without an edit
+    moves         INTEGER NOT NULL DEFAULT 0   -- and how often it did in that hour
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX syncs_stale ON syncs (enrollment_id) WHERE stale = 1;
 CREATE INDEX syncs_by_token ON syncs (token);
 CREATE INDEX syncs_by_told_token ON syncs (told_token);
 
@@ -105,7 +110,8 @@ CREATE TABLE status_changes (
     id            INTEGER PRIMARY KEY,
     enrollment_id TEXT NOT NULL,
     path          TEXT NOT NULL,
-    value         TEXT,                        -- JSON; nothing when it is no longer reported
+    value         TEXT,                        -- JSON; nothing when it is no longer reported, or was too large
+    size          INTEGER,                     -- bytes of a value that was too large to be kept here
     at            INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX status_changes_by_item ON status_changes (enrollment_id, path, id);

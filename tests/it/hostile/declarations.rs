@@ -32,7 +32,7 @@ impl Appliance {
     }
 
     /// Gives everybody a declaration.
-    async fn declare(&self, declaration: &Json) {
+    async fn declare_for_all(&self, declaration: &Json) {
         let name = declaration["Identifier"].as_str().unwrap();
         let path = format!("/api/v1/declarations/{name}");
         let (status, said) = self.api("PUT", &path, Some(declaration.clone())).await;
@@ -115,7 +115,7 @@ async fn what_is_another_enrollments_is_404() {
     let mut appliance = Appliance::start().await;
     let mut mine = appliance.enroll(Kind::IPhone).await;
     let mut other = appliance.enroll(Kind::IPhone).await;
-    appliance.declare(&echo("everybody", "x")).await;
+    appliance.declare_for_all(&echo("everybody", "x")).await;
     appliance.api("PUT", "/api/v1/declarations/mine", Some(echo("mine", "secret"))).await;
     let group = json!({"members": [mine.udid], "declarations": ["mine"]});
     assert_eq!(appliance.api("PUT", "/api/v1/groups/g", Some(group)).await.0, 201);
@@ -144,7 +144,7 @@ async fn what_is_another_enrollments_is_404() {
 async fn tricks_with_endpoints_are_404() {
     let mut appliance = Appliance::start().await;
     let mut phone = appliance.enroll(Kind::IPhone).await;
-    appliance.declare(&echo("c", "x")).await;
+    appliance.declare_for_all(&echo("c", "x")).await;
     settle(&mut phone).await;
     for endpoint in [
         "declaration/../tokens",
@@ -192,11 +192,11 @@ async fn a_fetch_after_an_edit_is_answered_from_what_was_listed() {
     let mut appliance = Appliance::start().await;
     let mut phone = appliance.enroll(Kind::IPhone).await;
     for name in ["changed", "gone", "moved"] {
-        appliance.declare(&echo(name, "old")).await;
+        appliance.declare_for_all(&echo(name, "old")).await;
     }
     let (_, items) = ask(&appliance, &mut phone, "declaration-items").await;
     let items: Json = serde_json::from_slice(&items).unwrap();
-    appliance.declare(&echo("changed", "new")).await;
+    appliance.declare_for_all(&echo("changed", "new")).await;
     for name in ["gone", "moved"] {
         let path = format!("/api/v1/groups/default/declarations/{name}");
         assert!(appliance.api("DELETE", &path, None).await.0.is_success());
@@ -225,7 +225,7 @@ async fn false_claims_are_taken_and_hurt_nobody() {
     let mut appliance = Appliance::start().await;
     let mut liar = appliance.enroll(Kind::IPhone).await;
     let mut other = appliance.enroll(Kind::IPhone).await;
-    appliance.declare(&echo("c", "1")).await;
+    appliance.declare_for_all(&echo("c", "1")).await;
     settle(&mut liar).await;
     settle(&mut other).await;
     let (before, others_status) =
@@ -267,7 +267,7 @@ async fn false_claims_are_taken_and_hurt_nobody() {
     assert_eq!(status_of(&appliance, &other).await, others_status);
     // The truth, and all is as it was.
     liar.send_full_status(Channel::Device).await.unwrap();
-    appliance.declare(&echo("c", "2")).await;
+    appliance.declare_for_all(&echo("c", "2")).await;
     settle(&mut liar).await;
     settle(&mut other).await;
     for device in [&liar, &other] {
@@ -286,7 +286,7 @@ async fn status_of(appliance: &Appliance, device: &Device) -> Json {
 async fn a_bad_report_leaves_the_good_ones_alone() {
     let mut appliance = Appliance::start().await;
     let mut phone = appliance.enroll(Kind::IPhone).await;
-    appliance.declare(&echo("c", "1")).await;
+    appliance.declare_for_all(&echo("c", "1")).await;
     settle(&mut phone).await;
     let before = status_of(&appliance, &phone).await;
     let deep = format!("{{\"StatusItems\":{{\"a\":{}1{}}}}}", "[".repeat(10_000), "]".repeat(10_000));
@@ -313,7 +313,7 @@ async fn a_bad_report_leaves_the_good_ones_alone() {
     let of = |name: &str| items.iter().find(|item| item["item"] == name || item["path"] == name).cloned();
     let passcode = of("passcode.is-present").unwrap_or_else(|| panic!("{}", items[0]));
     assert_eq!(passcode["value"], json!(phone.passcode));
-    appliance.declare(&echo("c", "2")).await;
+    appliance.declare_for_all(&echo("c", "2")).await;
     settle(&mut phone).await;
     assert_eq!(echoed(&phone, "c").as_deref(), Some("2"));
 }

@@ -8,11 +8,11 @@ mod process;
 use russet::apns::Pair;
 use russet::apns::certificate::{self as push_certificates, Import};
 use russet::clock::{Clock, EARLIEST_SANE, Seconds};
-use russet::config::{Config, Origin};
+use russet::config::{Config, Location, Origin};
 use russet::enroll::invitation::{self, Wanted};
 use russet::pki::pem;
 use russet::server::{App, Running};
-use russet::simulator::{Apple, Device, Kind, Limits, Trust, push_certificate};
+use russet::simulator::{Apple, CATALOGUE, Device, Kind, Limits, Trust, push_certificate};
 use russet::storage::Lock;
 use tempfile::TempDir;
 
@@ -64,6 +64,9 @@ impl Appliance {
         config.server.public_url = Origin::parse(&format!("https://localhost:{}", port.number())).unwrap();
         config.apns.server = Origin::parse(&apple.url()).unwrap();
         config.apns.trust = Some(trust);
+        let catalogue = folder.path().join("updates.json");
+        std::fs::write(&catalogue, CATALOGUE).unwrap();
+        config.updates.catalogue = Location::Path(catalogue);
         change(&mut config);
         let running = serve(&config, &clock).await;
         let trust = match running.app.enroll.anchor() {

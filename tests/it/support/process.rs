@@ -21,12 +21,14 @@ impl Appliance {
         self.running.take().expect("the server runs").stop().await;
         let path = self.config.data_dir.with_file_name("russet.toml");
         let text = format!(
-            "data_dir = {:?}\n[server]\nlisten = [\"{}\"]\npublic_url = \"{}\"\n[apns]\nserver = \"{}\"\ntrust = {:?}\n",
+            "data_dir = {:?}\n[server]\nlisten = [\"{}\"]\npublic_url = \"{}\"\n[apns]\nserver = \"{}\"\ntrust = {:?}\n\
+             [updates]\ncatalogue = {:?}\n",
             self.config.data_dir,
             self.config.server.listen[0],
             self.config.server.public_url,
             self.config.apns.server,
             self.config.apns.trust.as_ref().unwrap(),
+            self.config.data_dir.with_file_name("updates.json"),
         );
         std::fs::write(&path, text).unwrap();
         path
