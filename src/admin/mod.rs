@@ -23,6 +23,7 @@ mod invitation;
 mod kmfddm;
 mod kmfddm_status;
 mod nanohub;
+mod package;
 mod page;
 mod precondition;
 mod preview;
@@ -126,6 +127,10 @@ fn table() -> Vec<Route> {
         ("/api/v1/assets/{identifier}", Read, get(asset::show)),
         ("/api/v1/assets/{identifier}", Admin, in_pieces(put(asset::put)).delete(asset::delete)),
         ("/api/v1/assets/{identifier}/content", Admin, get(asset::content)),
+        ("/api/v1/packages", Read, get(package::list)),
+        ("/api/v1/packages/{identifier}", Read, get(package::show)),
+        ("/api/v1/packages/{identifier}", Admin, in_pieces(put(package::put)).delete(package::delete)),
+        ("/api/v1/packages/{identifier}/content", Admin, get(package::content)),
         ("/api/v1/uploads/{sha256}", Admin, in_pieces(put(upload::put)).get(upload::show)),
         // It changes nothing; a condition may be too long for an address.
         ("/api/v1/preview", Read, post(preview::post)),

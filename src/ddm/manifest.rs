@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::subject::Subject;
-use super::{declaration, generation};
+use super::{address, declaration, generation, served};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -57,6 +57,8 @@ pub struct Plan {
     groups: Vec<Ranked>,
     declarations: BTreeMap<String, Planned>,
     organization: Map<String, Json>,
+    /// Which declaration points to which packages of this server.
+    packages: BTreeMap<String, BTreeSet<String>>,
 }
 
 struct Planned {
@@ -96,6 +98,7 @@ impl Plan {
             groups: group::ranked(conn)?,
             declarations: declarations.collect(),
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
+            packages: served::package_links(conn)?,
         })
     }
 
@@ -103,6 +106,12 @@ impl Plan {
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
         manifest.items.iter().any(|item| item.own.is_none()) || self.groups.iter().any(Ranked::reads_status)
+    }
+
+    /// The packages that a set points to.
+    pub(super) fn packages_of(&self, manifest: &Manifest) -> BTreeSet<&str> {
+        let links = manifest.items.iter().filter_map(|item| self.packages.get(&item.identifier));
+        links.flatten().map(String::as_str).collect()
     }
 
     /// What a channel should have.
@@ -133,6 +142,7 @@ impl Plan {
             server_token: planned.server_token.clone(),
             own: None,
         }));
+        address::renewed(conn, &subject.id, &self.packages, &mut items)?;
         items.sort_by(|one, other| (one.kind, &one.identifier).cmp(&(other.kind, &other.identifier)));
         let token = token(&items);
         Ok(Manifest { items, left_out: choice.left_out(), token, groups: names })

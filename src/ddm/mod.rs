@@ -12,6 +12,7 @@
 //! **Invariant:** the DeclarationsToken is a function of the set of declarations and nothing else, and
 //! between the list and the last fetch a device is served from one and the same set.
 
+pub mod address;
 pub mod declaration;
 pub mod generation;
 pub mod group;
@@ -51,6 +52,7 @@ pub struct Edit<'a> {
 /// The database's.
 pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     sync::forget(tx, enrollment_id)?;
+    address::forget(tx, enrollment_id)?;
     status::forget(tx, enrollment_id)
 }
 

@@ -9,6 +9,7 @@
 
 pub mod asset;
 pub mod mobileconfig;
+pub mod package;
 pub mod profile;
 pub mod upload;
 
