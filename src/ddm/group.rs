@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
-use super::{Edit, declaration, generation};
+use super::{Edit, app_set, declaration, generation};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -251,6 +251,9 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
     existing(tx, name)?;
     if name == DEFAULT {
         return Err(Error::conflict("the group default holds every device and stays; empty it instead"));
+    }
+    if let Some(set) = app_set::with_group(tx, name)?.first() {
+        return Err(Error::conflict(format!("the app set {set} goes to this group; change or delete that first")));
     }
     empty(tx, name)?;
     tx.prepare_cached("DELETE FROM groups WHERE name = ?1")?.execute([name])?;

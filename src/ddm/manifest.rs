@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::app_set::{self, AppSet};
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::subject::Subject;
@@ -57,6 +58,7 @@ pub struct Plan {
     groups: Vec<Ranked>,
     declarations: BTreeMap<String, Planned>,
     organization: Map<String, Json>,
+    sets: Vec<AppSet>,
     /// Which declaration points to which packages of this server.
     packages: BTreeMap<String, BTreeSet<String>>,
 }
@@ -98,6 +100,7 @@ impl Plan {
             groups: group::ranked(conn)?,
             declarations: declarations.collect(),
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
+            sets: app_set::list(conn, None, u32::MAX)?,
             packages: served::package_links(conn)?,
         })
     }
@@ -124,7 +127,8 @@ impl Plan {
         names.retain(|name| name != DEFAULT);
         names.sort();
         let capabilities = Capabilities::of(conn, &subject.id)?;
-        let own = own::items(subject, &capabilities, &names, &self.organization);
+        let sets = app_set::active(&self.sets, &names);
+        let own = own::items(subject, &capabilities, &names, sets, &self.organization);
         let target = subject.target(capabilities.types);
 
         let mut choice = Choice::new(self, &groups);
@@ -135,6 +139,7 @@ impl Plan {
 
         let mut items: Vec<Item> = own.into_iter().filter(|item| can_have(item, target.as_ref())).collect();
         items.extend(choice.activations(&groups));
+        items.extend(choice.activations_of_sets(&groups));
         items.extend(choice.kept().map(|(identifier, planned)| Item {
             kind: planned.kind,
             identifier: identifier.to_owned(),
@@ -187,6 +192,11 @@ impl<'p> Choice<'p> {
         for (rank, group) in groups.iter().enumerate() {
             for identifier in &group.declarations {
                 choice.want(identifier, rank, true);
+            }
+            for set in plan.sets.iter().filter(|set| set.groups.contains(&group.name)) {
+                for identifier in &set.declarations {
+                    choice.want(identifier, rank, true);
+                }
             }
         }
         choice
@@ -293,16 +303,7 @@ impl<'p> Choice<'p> {
     /// An activation for each group whose configurations nobody's activation names. One that is itself
     /// left out counts: without its predicate they are not to apply.
     fn activations(&self, groups: &[&'p Ranked]) -> Vec<Item> {
-        let activations =
-            self.wanted.keys().map(|name| self.planned(name)).filter(|it| it.kind == Kind::Activation);
-        let named: BTreeSet<&str> =
-            activations.flat_map(|activation| &activation.names).map(String::as_str).collect();
-        let kept: BTreeSet<&str> = self
-            .kept()
-            .filter(|(_, planned)| planned.kind == Kind::Configuration)
-            .map(|(identifier, _)| identifier)
-            .filter(|identifier| !named.contains(identifier))
-            .collect();
+        let kept = self.left_to_us();
         groups
             .iter()
             .filter_map(|group| {
@@ -311,6 +312,38 @@ impl<'p> Choice<'p> {
                 (!configurations.is_empty()).then(|| own::activation(group, &configurations))
             })
             .collect()
+    }
+
+    /// The configurations that this channel gets and nobody's activation names.
+    fn left_to_us(&self) -> BTreeSet<&'p str> {
+        let activations =
+            self.wanted.keys().map(|name| self.planned(name)).filter(|it| it.kind == Kind::Activation);
+        let named: BTreeSet<&str> =
+            activations.flat_map(|activation| &activation.names).map(String::as_str).collect();
+        self.kept()
+            .filter(|(_, planned)| planned.kind == Kind::Configuration)
+            .map(|(identifier, _)| identifier)
+            .filter(|identifier| !named.contains(identifier))
+            .collect()
+    }
+
+    /// An activation for each set and each of its groups that the channel is in.
+    fn activations_of_sets(&self, groups: &[&'p Ranked]) -> Vec<Item> {
+        if self.plan.sets.is_empty() {
+            return Vec::new();
+        }
+        let kept = self.left_to_us();
+        let mut items = Vec::new();
+        for set in &self.plan.sets {
+            for group in groups.iter().filter(|group| set.groups.contains(&group.name)) {
+                let of_set = set.declarations.iter().map(String::as_str);
+                let configurations: Vec<&str> = of_set.filter(|name| kept.contains(name)).collect();
+                if !configurations.is_empty() {
+                    items.push(own::activation_of_set(set, group, &configurations));
+                }
+            }
+        }
+        items
     }
 
     fn left_out(&self) -> Vec<LeftOut> {

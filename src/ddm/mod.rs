@@ -13,6 +13,7 @@
 //! between the list and the last fetch a device is served from one and the same set.
 
 pub mod address;
+pub mod app_set;
 pub mod declaration;
 pub mod generation;
 pub mod group;
@@ -27,6 +28,7 @@ pub mod status;
 pub mod subject;
 pub mod sync;
 
+mod app;
 mod known;
 mod own;
 

@@ -16,6 +16,7 @@
 //! **Invariant:** nothing in here uses `pki`, `enroll`, `mdm`, `ddm`, `apns`, `schema` or `storage`.
 
 mod answers;
+pub mod artifact;
 mod apple;
 mod apple_tls;
 mod ber;

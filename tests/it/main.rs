@@ -16,6 +16,7 @@ mod ddm;
 mod enrollment;
 mod hostile;
 mod names;
+mod packages;
 mod push;
 mod renewal;
 mod tls;

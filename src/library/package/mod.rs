@@ -238,4 +238,4 @@ impl Summary {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
