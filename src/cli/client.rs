@@ -160,7 +160,7 @@ fn request(method: Method, path: &str, kind: Option<&str>, body: Body) -> Result
     request.body(body).map_err(|error| Failure::Wrong(format!("the request cannot be written: {error}")))
 }
 
-fn unreadable(error: axum::Error) -> Failure {
+fn unreadable(error: impl std::fmt::Display) -> Failure {
     Failure::Wrong(format!("the answer could not be read: {error}"))
 }
 

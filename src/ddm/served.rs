@@ -7,26 +7,20 @@
 //!
 //! **Invariant:** the links of a declaration are those of its payload, and each leads to something.
 
+mod address;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use address::Kind;
 
 use super::declaration::{self, User};
 use super::{Edit, address, snapshot, sync};
 use crate::config::Origin;
 use crate::error::{Error, Result};
-use crate::schema::check::child;
-use crate::schema::declarations::is_identifier;
 use crate::storage::Tx;
-
-/// What is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    Profile,
-    Asset,
-    /// A package or an app; what declarations point to is its manifest.
-    Package,
-}
+use address::{Link, Place, address_under, each_address, link, origin};
 
 /// The bytes that are served at present.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,40 +31,6 @@ pub struct Content {
     /// Of a secret, nothing.
     pub sha256: Option<String>,
     pub media_type: String,
-}
-
-/// An address that leads here.
-type Link = (Kind, String);
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::Profile, Self::Asset, Self::Package];
-
-    /// As the database and sentences have it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Profile => "profile",
-            Self::Asset => "asset",
-            Self::Package => "package",
-        }
-    }
-
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Profile => "/mdm/profiles/",
-            Self::Asset => "/mdm/assets/",
-            Self::Package => "/mdm/manifests/",
-        }
-    }
-
-    /// Whether this key may lead to it.
-    fn fits(self, key: &str) -> bool {
-        match key {
-            "ProfileURL" => self == Self::Profile,
-            "ManifestURL" => self == Self::Package,
-            // The data of an asset may be that of a profile.
-            _ => self != Self::Package,
-        }
-    }
 }
 
 /// Where devices reach this server; at each start, since the configuration may have changed. What
@@ -110,10 +70,6 @@ pub(super) fn public_url(conn: &Connection) -> Result<String> {
 /// The database's.
 pub fn address(conn: &Connection, kind: Kind, identifier: &str) -> Result<String> {
     Ok(address_under(&public_url(conn)?, kind, identifier))
-}
-
-fn address_under(public_url: &str, kind: Kind, identifier: &str) -> String {
-    format!("{public_url}{}{identifier}", kind.folder())
 }
 
 /// What is served under this name.
@@ -354,27 +310,6 @@ fn elsewhere(base: &str, place: &Place<'_>, force: bool) -> Result<Option<String
     }
 }
 
-/// The server of an https address.
-fn origin(text: &str) -> Option<Origin> {
-    let (scheme, rest) = text.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    Origin::parse(&format!("{scheme}://{authority}")).ok()
-}
-
-/// What an address leads to, if it leads to something of this server's.
-fn link(base: &str, text: &str) -> Option<Link> {
-    let ours = Origin::parse(base).ok()?;
-    if origin(text)? != ours {
-        return None;
-    }
-    let rest = &text[text.find("://")? + 3..];
-    let path = &rest[rest.find('/')?..];
-    Kind::ALL.into_iter().find_map(|kind| {
-        let name = path.strip_prefix(kind.folder())?;
-        is_identifier(name).then(|| (kind, name.to_owned()))
-    })
-}
-
 /// One hash of all that a declaration points to.
 fn content_of(conn: &Connection, links: &BTreeSet<Link>) -> Result<Option<String>> {
     let mut ids = Vec::new();
@@ -418,133 +353,4 @@ pub(super) fn keep_links(tx: &Tx<'_>, declaration: &str, linked: &Linked) -> Res
 pub(super) fn forget_links(tx: &Tx<'_>, declaration: &str) -> Result<()> {
     tx.prepare_cached("DELETE FROM served_links WHERE declaration = ?1")?.execute([declaration])?;
     Ok(())
-}
-
-/// An address in a payload.
-struct Place<'a> {
-    key: &'a str,
-    pointer: String,
-    /// The pointer to what it stands in.
-    around: &'a str,
-    members: &'a mut Map<String, Json>,
-}
-
-impl Place<'_> {
-    fn text(&self) -> &str {
-        self.members.get(self.key).and_then(Json::as_str).unwrap_or_default()
-    }
-
-    fn set(&mut self, address: String) {
-        self.members.insert(self.key.to_owned(), address.into());
-    }
-
-    /// Devices hold the data against what stands beside its address.
-    fn is_true_of(&self, content: &Content) -> Result<()> {
-        if self.key != "DataURL" {
-            return Ok(());
-        }
-        for (name, truth) in facts(content) {
-            let Some(said) = self.members.get(name) else { continue };
-            let same = match (said, &truth) {
-                (Json::String(said), Json::String(truth)) => said.eq_ignore_ascii_case(truth),
-                (said, truth) => said == truth,
-            };
-            if !same {
-                let words =
-                    format!("This is not true of what this server has; write {truth} or leave it out.");
-                let refused = Error::invalid_at(child(self.around, name), words);
-                return Err(refused.suggesting(truth.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings what stands beside the address up to date.
-    fn describe(&mut self, content: &Content) {
-        if self.key == "DataURL" {
-            for (name, truth) in facts(content) {
-                if let Some(said) = self.members.get_mut(name) {
-                    *said = truth;
-                }
-            }
-        }
-    }
-}
-
-/// What a `Reference` says of data, as far as everybody may know it.
-fn facts(content: &Content) -> Vec<(&'static str, Json)> {
-    let mut facts = vec![("ContentType", content.media_type.as_str().into()), ("Size", content.size.into())];
-    facts.extend(content.sha256.as_deref().map(|sha256| ("Hash-SHA-256", sha256.into())));
-    facts
-}
-
-/// Calls `what` for each address of a payload. How deep it is nested was bounded when it was read.
-fn each_address(
-    payload: &mut Map<String, Json>,
-    what: &mut dyn FnMut(&mut Place<'_>) -> Result<()>,
-) -> Result<()> {
-    within(payload, "/Payload", what)
-}
-
-fn within(
-    members: &mut Map<String, Json>,
-    at: &str,
-    what: &mut dyn FnMut(&mut Place<'_>) -> Result<()>,
-) -> Result<()> {
-    for key in ["ProfileURL", "ManifestURL", "DataURL"] {
-        if members.get(key).is_some_and(Json::is_string) {
-            what(&mut Place { key, pointer: child(at, key), around: at, members })?;
-        }
-    }
-    for (name, value) in members.iter_mut() {
-        let here = child(at, name);
-        match value {
-            Json::Object(members) => within(members, &here, what)?,
-            Json::Array(list) => {
-                let objects = list.iter_mut().enumerate();
-                for (index, value) in objects {
-                    if let Json::Object(members) = value {
-                        within(members, &format!("{here}/{index}"), what)?;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_addresses_of_this_server_are_links() {
-        let base = "https://mdm.example.org";
-        let profile = |name: &str| Some((Kind::Profile, name.to_owned()));
-        for (text, expected) in [
-            ("https://mdm.example.org/mdm/profiles/wifi", profile("wifi")),
-            ("HTTPS://MDM.example.org:443/mdm/profiles/a.b-c_d", profile("a.b-c_d")),
-            ("https://mdm.example.org/mdm/assets/x", Some((Kind::Asset, "x".to_owned()))),
-            ("https://mdm.example.org/mdm/manifests/x", Some((Kind::Package, "x".to_owned()))),
-            ("http://mdm.example.org/mdm/profiles/wifi", None),
-            ("https://mdm.example.org:8443/mdm/profiles/wifi", None),
-            ("https://mdm.example.org@evil.example/mdm/profiles/wifi", None),
-            ("https://evil.example/mdm/profiles/wifi", None),
-            ("https://mdm.example.org.evil.example/mdm/profiles/wifi", None),
-            ("https://mdm.example.org\\@evil.example/mdm/profiles/wifi", None),
-            ("https://mdm.example.org/mdm/profiles/../assets/x", None),
-            ("https://mdm.example.org/mdm/profiles/a/b", None),
-            ("https://mdm.example.org/mdm/profiles/%2e%2e", None),
-            ("https://mdm.example.org/mdm/profiles/x?y", None),
-            ("https://mdm.example.org/mdm/profiles/x#y", None),
-            ("https://mdm.example.org/mdm/profiles/", None),
-            ("https://mdm.example.org/mdm/profiles", None),
-            ("https://mdm.example.org", None),
-            ("/mdm/profiles/wifi", None),
-            ("", None),
-        ] {
-            assert_eq!(link(base, text), expected, "{text}");
-        }
-    }
 }

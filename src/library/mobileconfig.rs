@@ -21,6 +21,8 @@ pub const LARGEST: u64 = 10 * 1024 * 1024;
 pub const MEDIA_TYPE: &str = "application/x-apple-aspen-config";
 /// What only an enrollment may bring (Apple: `com.apple.configuration.legacy`).
 const FORBIDDEN: [&str; 2] = ["com.apple.mdm", "com.apple.declarations"];
+/// Each is named wherever the profile is; real ones have a few dozen.
+const MOST_PAYLOADS: usize = 500;
 /// Nobody reads more warnings.
 const MOST_WARNINGS: usize = 50;
 /// Texts are shown in lists; nobody's are longer.
@@ -104,8 +106,13 @@ impl Mobileconfig {
 
     fn read_payloads(&mut self, list: &Dictionary) -> Result<()> {
         let content = list.get("PayloadContent").and_then(Value::as_array).map(Vec::as_slice);
+        let content = content.unwrap_or_default();
+        if content.len() > MOST_PAYLOADS {
+            let words = format!("a profile has at most {MOST_PAYLOADS} payloads; make several of it");
+            return Err(Error::invalid_at("/PayloadContent", words));
+        }
         let (mut uuids, mut identifiers) = (BTreeSet::from([self.uuid.clone()]), BTreeSet::new());
-        for (index, value) in content.unwrap_or_default().iter().enumerate() {
+        for (index, value) in content.iter().enumerate() {
             let at = format!("/PayloadContent/{index}");
             let Value::Dictionary(members) = value else {
                 return Err(Error::invalid_at(
@@ -261,7 +268,7 @@ fn refuse_what_is_nested(mut waiting: Vec<&Value>) -> Result<()> {
             }
             Value::Data(data) => refuse_data(data)?,
             Value::String(text) if text.trim_start().starts_with("<?xml") => {
-                refuse_data(text.trim_start().as_bytes())?
+                refuse_data(text.trim_start().as_bytes())?;
             }
             _ => {}
         }

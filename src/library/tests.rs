@@ -218,6 +218,34 @@ async fn credentials_are_what_apple_expects_and_are_kept_as_secrets() {
             Ok(())
         })
         .await;
+    // What people add to the declaration stays when the bytes change.
+    let kind = Some("com.apple.asset.credential.scep");
+    let document =
+        |challenge: &str| json!({"URL": "https://scep.example.org", "Challenge": challenge}).to_string();
+    shelf.asset("s", shelf.prepare(kind, "application/json", document("one").as_bytes()).unwrap()).await;
+    let first = shelf
+        .with(|tx| {
+            let mut declared = declaration::get(tx, "s")?.unwrap().body();
+            declared["Payload"]["Accessible"] = "AfterFirstUnlock".into();
+            write(tx, &declared)?;
+            asset::follow(tx, "s")?;
+            token(tx, "s")
+        })
+        .await;
+    shelf.asset("s", shelf.prepare(kind, "application/json", document("two").as_bytes()).unwrap()).await;
+    shelf
+        .with(move |tx| {
+            let declared = declaration::get(tx, "s")?.unwrap();
+            assert_eq!(declared.payload["Accessible"], "AfterFirstUnlock");
+            assert_ne!(declared.server_token, first, "a secret of the same length is another");
+            // It cannot be said to be of another type than its bytes are.
+            let mut other = declared.body();
+            other["Type"] = "com.apple.asset.credential.acme".into();
+            write(tx, &other)?;
+            assert_eq!(refused(asset::follow(tx, "s")).0, "/Type");
+            Ok(())
+        })
+        .await;
     for entry in std::fs::read_dir(shelf.folder.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
         assert!(!bytes.windows(13).any(|window| window == b"correct horse"));

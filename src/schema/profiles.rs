@@ -118,7 +118,7 @@ mod tests {
             remarks("com.apple.wifi.managed", &payload)
         };
         assert_eq!(wifi("SSID_STR", "School".into()), Vec::<String>::new());
-        let [slip] = &wifi("SSID_STRING", "School".into())[..] else { panic!() };
+        let [slip] = &wifi("SSID_STRG", "School".into())[..] else { panic!() };
         assert!(slip.contains("Did you mean \"SSID_STR\"?"), "{slip}");
         let [wrong] = &wifi("HIDDEN_NETWORK", "secret".into())[..] else { panic!() };
         assert!(wrong.contains("a boolean, not a string") && !wrong.contains("secret"), "{wrong}");

@@ -345,3 +345,75 @@ fn groups_and_declarations_live_in_files() {
     assert_eq!(code, 0);
     assert!(error.contains("--prune deletes the file"), "{error}");
 }
+
+#[test]
+fn profiles_and_assets_are_files_and_secrets_stay_on_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let reserved = Port::reserve();
+    let port = reserved.number();
+    let write = |path: &str, bytes: &[u8]| {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let profile = crate::library::wifi("000000000001", "School");
+    let large: Vec<u8> = std::iter::repeat_n(b"0123456789abcdef", 100_000).flatten().copied().collect();
+    write("mdm/profiles/org.example.wifi.mobileconfig", profile.as_bytes());
+    write("mdm/assets/org.example.files.json", b"{\"content_type\": \"application/zip\"}");
+    write("mdm/assets/org.example.files.data", &large);
+    let login =
+        "{\"type\": \"com.apple.asset.credential.userpassword\", \"content_type\": \"application/json\"}";
+    write("mdm/assets/org.example.login.json", login.as_bytes());
+    write("mdm/assets/org.example.login.data", b"{\"UserName\": \"x\", \"Password\": \"correct horse\"}");
+    let url = format!("https://localhost:{port}/mdm/profiles/org.example.wifi");
+    let legacy = format!(
+        "{{\"Type\": \"com.apple.configuration.legacy\", \"Payload\": {{\"ProfileURL\": \"{url}\"}}}}"
+    );
+    write("mdm/declarations/wifi.json", legacy.as_bytes());
+
+    let (code, shown, error) = said(&run(folder, port, &["apply", "mdm", "--dry-run"]));
+    assert_eq!(code, 0, "{error}");
+    for words in
+        ["created profile org.example.wifi", "created asset org.example.files", "created declaration wifi"]
+    {
+        assert!(shown.contains(words), "{shown}");
+    }
+    let (code, shown, error) = said(&run(folder, port, &["apply", "mdm"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains("4 changed") && !shown.contains("horse"), "{shown}");
+
+    let (code, _, error) = said(&run(folder, port, &["export", "out"]));
+    assert_eq!(code, 0, "{error}");
+    let read = |path: &str| std::fs::read(folder.join(path)).unwrap();
+    assert_eq!(read("out/profiles/org.example.wifi.mobileconfig"), profile.as_bytes());
+    assert_eq!(read("out/assets/org.example.files.data"), large);
+    assert!(!folder.join("out/assets/org.example.login.data").exists());
+    assert!(String::from_utf8_lossy(&read("out/assets/org.example.login.json")).contains("not exported"));
+    assert!(!folder.join("out/declarations/org.example.files.json").exists(), "it is made of the asset");
+    let (code, shown, error) = said(&run(folder, port, &["apply", "out", "--dry-run", "--prune"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.starts_with("No difference"), "{shown}");
+
+    write("out/profiles/org.example.wifi.mobileconfig", b"PK");
+    let (code, _, error) = said(&run(folder, port, &["apply", "out"]));
+    assert_eq!(code, 1);
+    assert!(error.contains("org.example.wifi.mobileconfig") && error.contains("profile"), "{error}");
+    std::fs::remove_file(folder.join("out/profiles/org.example.wifi.mobileconfig")).unwrap();
+    let (code, _, error) = said(&run(folder, port, &["apply", "out", "--prune"]));
+    assert_eq!(code, 1, "a declaration points to it");
+    assert!(error.contains("wifi"), "{error}");
+    write("out/assets/stray.data", b"x");
+    assert!(said(&run(folder, port, &["apply", "out"])).2.contains("stray.json"));
+    std::fs::remove_file(folder.join("out/assets/stray.data")).unwrap();
+    std::fs::remove_file(folder.join("out/declarations/wifi.json")).unwrap();
+    std::fs::remove_file(folder.join("out/assets/org.example.files.json")).unwrap();
+    std::fs::remove_file(folder.join("out/assets/org.example.files.data")).unwrap();
+    let (code, shown, error) = said(&run(folder, port, &["apply", "out", "--prune"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains("deleted profile org.example.wifi"), "{shown}");
+    assert!(
+        shown.contains("deleted asset org.example.files") && !shown.contains("asset org.example.login"),
+        "{shown}"
+    );
+}

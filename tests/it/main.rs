@@ -15,6 +15,7 @@ mod crash;
 mod ddm;
 mod enrollment;
 mod hostile;
+mod library;
 mod names;
 mod packages;
 mod push;

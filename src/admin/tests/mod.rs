@@ -5,6 +5,7 @@ mod declarations;
 mod enrollments;
 mod groups;
 mod kmfddm;
+mod library;
 mod manners;
 mod nanomdm;
 mod pages;

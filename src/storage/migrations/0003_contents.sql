@@ -70,3 +70,8 @@ CREATE TABLE uploads (
     sha256 TEXT PRIMARY KEY,
     at     INTEGER NOT NULL                    -- they stay for a day
 ) STRICT;
+
+-- Which profiles commands installed is asked whenever one is uploaded.
+CREATE INDEX commands_of_profiles ON commands (id)
+    WHERE status = 'Acknowledged' AND purpose = 'asked'
+      AND request_type IN ('ProfileList', 'InstallProfile', 'RemoveProfile');

@@ -15,6 +15,7 @@ mod cuts;
 mod disk;
 mod enrollment;
 mod forge;
+mod library;
 mod lives;
 mod markup;
 mod network;
@@ -36,6 +37,8 @@ use crate::support::Appliance;
 
 /// Every route on which a device proves who it is; `proof.rs` holds it to the source.
 const DEVICE_ROUTES: [&str; 2] = ["/mdm/checkin", "/mdm/connect"];
+/// Those of them that are fetched from.
+const FETCH_ROUTES: [&str; 2] = ["/mdm/profiles/{identifier}", "/mdm/assets/{identifier}"];
 
 /// A dictionary of these keys.
 fn keys<const N: usize>(entries: [(&str, Value); N]) -> Dictionary {

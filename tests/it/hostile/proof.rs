@@ -12,7 +12,7 @@ use russet::simulator::{Device, Digest, Form, Kind, sign_detached};
 use super::forge::{self, Claimed};
 use super::odd::{self, Rsa, Signs};
 use super::raw::{Answer, Request};
-use super::{DEVICE_ROUTES, message, report, xml};
+use super::{DEVICE_ROUTES, FETCH_ROUTES, message, report, xml};
 use crate::support::{Appliance, NOW, key};
 
 const FORM: Form = Form { digest: Digest::Sha256, signed_attributes: true };
@@ -36,7 +36,8 @@ async fn ask(appliance: &Appliance, body: &[u8], signature: &[u8]) -> Answer {
 fn the_list_of_device_routes_is_whole() {
     let source = include_str!("../../../src/mdm/mod.rs");
     let routes = source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-    assert!(routes.eq(DEVICE_ROUTES), "src/mdm/mod.rs has other routes than DEVICE_ROUTES");
+    let known = DEVICE_ROUTES.into_iter().chain(FETCH_ROUTES);
+    assert!(routes.eq(known), "src/mdm/mod.rs has other routes than DEVICE_ROUTES and FETCH_ROUTES");
 }
 
 /// 3: on every device route, with nothing, with emptiness, with two.
@@ -46,8 +47,8 @@ async fn without_proof_nothing_is_answered_on_any_device_route() {
     let phone = appliance.enroll(Kind::IPhone).await;
     let body = idle(&phone);
     let good = STANDARD.encode(signature(&phone, &body));
-    for path in DEVICE_ROUTES {
-        let bare = Request::put(path, body.clone());
+    let requests = DEVICE_ROUTES.map(|path| (path, Request::put(path, body.clone())));
+    for (path, bare) in requests.into_iter().chain(FETCH_ROUTES.map(|path| (path, Request::get(path)))) {
         for request in [
             bare.clone(),
             bare.clone().header("Mdm-Signature", ""),

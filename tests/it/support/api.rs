@@ -16,11 +16,28 @@ use super::Appliance;
 impl Appliance {
     /// Sends a request as an administrator; answers status and JSON.
     pub async fn api(&self, method: &str, path: &str, body: Option<Json>) -> (StatusCode, Json) {
+        let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
+        self.send_as_admin(method, path, body).await
+    }
+
+    /// As [`Appliance::api`], for bytes that are no JSON; they must be accepted.
+    pub async fn upload(&self, path: &str, kind: &str, bytes: impl Into<Vec<u8>>) -> Json {
+        let (status, answer) = self.send_as_admin("PUT", path, Some((kind, bytes.into()))).await;
+        assert!(status.is_success(), "{answer}");
+        answer
+    }
+
+    async fn send_as_admin(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> (StatusCode, Json) {
         let mut request = Request::builder().method(method).uri(path);
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
+        if let Some((kind, _)) = body {
+            request = request.header("content-type", kind);
         }
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let body = body.map_or_else(Body::empty, |(_, body)| Body::from(body));
         let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(Peer::Socket);
         let response = self.app().socket_router().oneshot(request).await.unwrap();
