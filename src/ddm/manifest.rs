@@ -15,7 +15,7 @@ use super::app_set::{self, AppSet};
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::subject::Subject;
-use super::{address, declaration, generation, served};
+use super::{declaration, generation, personal_address, served};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -147,7 +147,7 @@ impl Plan {
             server_token: planned.server_token.clone(),
             own: None,
         }));
-        address::renewed(conn, &subject.id, &self.packages, &mut items)?;
+        personal_address::renewed(conn, &subject.id, &self.packages, &mut items)?;
         items.sort_by(|one, other| (one.kind, &one.identifier).cmp(&(other.kind, &other.identifier)));
         let token = token(&items);
         Ok(Manifest { items, left_out: choice.left_out(), token, groups: names })

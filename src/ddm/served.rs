@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use address::Kind;
 
 use super::declaration::{self, User};
-use super::{Edit, address, snapshot, sync};
+use super::{Edit, personal_address, snapshot, sync};
 use crate::config::Origin;
 use crate::error::{Error, Result};
 use crate::storage::Tx;
@@ -145,7 +145,7 @@ pub fn remove(tx: &Tx<'_>, kind: Kind, identifier: &str) -> Result<()> {
     }
     tx.prepare_cached("DELETE FROM served WHERE kind = ?1 AND identifier = ?2")?
         .execute([kind.word(), identifier])?;
-    if kind == Kind::Package { address::forget_package(tx, identifier) } else { Ok(()) }
+    if kind == Kind::Package { personal_address::forget_package(tx, identifier) } else { Ok(()) }
 }
 
 /// The declarations that point to it.

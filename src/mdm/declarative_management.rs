@@ -12,7 +12,7 @@ use plist::Dictionary;
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, sync};
-use crate::ddm::{self, address};
+use crate::ddm::{self, personal_address};
 use crate::ddm::sync::Endpoint;
 use crate::error::Error;
 use crate::plist;
@@ -52,10 +52,10 @@ pub(super) async fn handle(
     let now = mdm.store.clock().now();
     let answer = mdm.store.peek(|conn| ddm::sync::answer(conn, &channel, &endpoint, now))?;
     let answer = answer.ok_or(Refusal::NotFound)?;
-    if matches!(endpoint, Endpoint::Declaration(..)) && address::concerns(&answer.body) {
+    if matches!(endpoint, Endpoint::Declaration(..)) && personal_address::concerns(&answer.body) {
         let personal = mdm.store.write("address.give", move |tx| {
             super::still_speaks(tx, &fingerprint)?;
-            address::personal(tx, &channel, answer.body)
+            personal_address::personal(tx, &channel, answer.body)
         });
         return Ok(Reply::Json(personal.await?));
     }

@@ -1,7 +1,7 @@
 //! `GET /mdm/manifests/{token}` and `GET /mdm/packages/{token}`: what a device installs.
 //!
 //! The part of a device that fetches these presents no identity, so the address is the proof: a random
-//! token for each channel, that was in the declaration which the channel was handed ([`address`]). What
+//! token for each channel, that was in the declaration which the channel was handed ([`personal_address`]). What
 //! the channel should not have any more, it does not get, from then on. A channel that should have it
 //! and comes with a token that has ended is told of a new one by its declarations.
 //!
@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use super::reply::Refusal;
 use super::{Mdm, enrollment, sync};
-use crate::ddm::address;
+use crate::ddm::personal_address;
 use crate::ddm::sync::is_stale;
 use crate::error::Result;
 use crate::library::package::{self, Package, manifest};
@@ -37,7 +37,7 @@ async fn show_manifest(
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Refusal> {
     let package = find(&mdm, &token, &peer).await?;
-    let url = mdm.store.peek(|conn| address::of_bytes(conn, &token))?;
+    let url = mdm.store.peek(|conn| personal_address::of_bytes(conn, &token))?;
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(manifest::MEDIA_TYPE)),
         (CACHE_CONTROL, NO_STORE),
@@ -63,7 +63,7 @@ async fn show_package(
 async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
     let now = mdm.store.clock().now();
     let wanted = token.to_owned();
-    let Some(found) = mdm.store.read(move |conn| address::find(conn, &wanted, now)).await? else {
+    let Some(found) = mdm.store.read(move |conn| personal_address::find(conn, &wanted, now)).await? else {
         // Nobody guesses one; the administrator is to know that somebody tries.
         mdm.guesses.miss(peer.address(), "addresses of packages", now);
         return Err(Refusal::NotFound);
@@ -74,14 +74,14 @@ async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
     }
     let (channel, wanted) = (found.enrollment_id.clone(), found.package.clone());
     let package = mdm.store.read(move |conn| {
-        let is_due = is_managed(conn, &channel)? && address::is_due(conn, &channel, &wanted)?;
+        let is_due = is_managed(conn, &channel)? && personal_address::is_due(conn, &channel, &wanted)?;
         if is_due { package::get(conn, &wanted) } else { Ok(None) }
     });
     let package = package.await?.ok_or(Refusal::NotFound)?;
     if found.ended {
         let token = token.to_owned();
         let renewed = mdm.store.write("address.renew", move |tx| {
-            if address::renew(tx, &token)? {
+            if personal_address::renew(tx, &token)? {
                 sync::refresh(tx, &found.enrollment_id)?;
             }
             Ok(())

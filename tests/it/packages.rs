@@ -25,7 +25,7 @@ const PACKAGE: &str = "com.apple.configuration.package";
 
 impl Appliance {
     /// Uploads bytes as an administrator.
-    async fn upload(&self, path: &str, body: impl Into<Body>) -> (StatusCode, Json) {
+    async fn put_package(&self, path: &str, body: impl Into<Body>) -> (StatusCode, Json) {
         let mut request = Request::builder().method("PUT").uri(path).body(body.into()).unwrap();
         request.extensions_mut().insert(Peer::Socket);
         let response = self.app().socket_router().oneshot(request).await.unwrap();
@@ -41,7 +41,7 @@ impl Appliance {
     }
 
     /// Declares something and gives it to everybody.
-    async fn declare(&self, identifier: &str, named: &str, payload: Json) {
+    async fn declare_for_all(&self, identifier: &str, named: &str, payload: Json) {
         let body = json!({"Type": named, "Identifier": identifier, "Payload": payload});
         self.done("PUT", &format!("/api/v1/declarations/{identifier}"), body).await;
         let path = format!("/api/v1/groups/default/declarations/{identifier}");
@@ -114,15 +114,15 @@ async fn a_package_and_an_app_reach_their_devices_and_are_reported() {
     // Longer than one hash is for, so that it is fetched in two pieces.
     let package = installer("org.example.tools", "3.1", b"no certificate", 11 << 20);
     let size = package.len();
-    let (status, shown) = appliance.upload("/api/v1/packages/tools", package).await;
+    let (status, shown) = appliance.put_package("/api/v1/packages/tools", package).await;
     assert_eq!(status, StatusCode::CREATED, "{shown}");
     assert_eq!((&shown["kind"], &shown["bundle_id"]), (&json!("pkg"), &json!("org.example.tools")));
     assert_eq!((&shown["size"], &shown["signed"]), (&json!(size), &json!(true)));
-    let (_, shown) = appliance.upload("/api/v1/packages/register", app("org.example.register", "1.2", 9)).await;
+    let (_, shown) = appliance.put_package("/api/v1/packages/register", app("org.example.register", "1.2", 9)).await;
     assert_eq!((&shown["kind"], &shown["version"]), (&json!("ipa"), &json!("1.2")));
 
-    appliance.declare("tools", PACKAGE, required("tools")).await;
-    appliance.declare("register", APP, required("register")).await;
+    appliance.declare_for_all("tools", PACKAGE, required("tools")).await;
+    appliance.declare_for_all("register", APP, required("register")).await;
     settle(&mut mac).await;
     settle(&mut phone).await;
     assert_eq!(mac.app_state(Channel::Device, "tools"), Some("installed"));
@@ -140,7 +140,7 @@ async fn a_package_and_an_app_reach_their_devices_and_are_reported() {
     assert_eq!(register["reported"]["words"], "It is installed and managed.");
 
     // A new version reaches those who have it.
-    appliance.upload("/api/v1/packages/tools", installer("org.example.tools", "3.2", b"x", 10)).await;
+    appliance.put_package("/api/v1/packages/tools", installer("org.example.tools", "3.2", b"x", 10)).await;
     sync::round(&appliance.app().mdm).await.unwrap();
     settle(&mut mac).await;
     let apps = appliance.apps(&mac.udid).await;
@@ -161,7 +161,7 @@ async fn an_address_is_of_one_enrollment_and_ends_with_its_right() {
     let mut appliance = Appliance::start().await;
     let (mut one, mut other) = (phone(&mut appliance).await, phone(&mut appliance).await);
     let bytes = app("org.example.register", "1", 100);
-    appliance.upload("/api/v1/packages/register", bytes.clone()).await;
+    appliance.put_package("/api/v1/packages/register", bytes.clone()).await;
     for phone in [&one.udid, &other.udid] {
         let group = json!({"members": [phone], "declarations": []});
         appliance.done("PUT", &format!("/api/v1/groups/of-{phone}"), group).await;
@@ -225,8 +225,8 @@ async fn an_address_is_of_one_enrollment_and_ends_with_its_right() {
 async fn an_address_that_ended_is_replaced_by_itself() {
     let mut appliance = Appliance::start().await;
     let mut phone = phone(&mut appliance).await;
-    appliance.upload("/api/v1/packages/register", app("org.example.register", "1", 100)).await;
-    appliance.declare("register", APP, json!({"ManifestURL": "/mdm/manifests/register"})).await;
+    appliance.put_package("/api/v1/packages/register", app("org.example.register", "1", 100)).await;
+    appliance.declare_for_all("register", APP, json!({"ManifestURL": "/mdm/manifests/register"})).await;
     settle(&mut phone).await;
     assert_eq!(phone.app_state(Channel::Device, "register"), Some("optional"));
     let old = address(&phone, "register");
@@ -269,18 +269,18 @@ async fn what_is_no_package_is_refused_and_leaves_nothing() {
         zip(&[("../../../etc/cron.d/x", b"x".to_vec()), (info, b"x".to_vec())]),
     ];
     for (number, bomb) in bombs.into_iter().enumerate() {
-        let (status, refusal) = appliance.upload("/api/v1/packages/x", bomb).await;
+        let (status, refusal) = appliance.put_package("/api/v1/packages/x", bomb).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{number}: {refusal}");
         assert!(refusal["error"]["message"].as_str().unwrap().len() < 400);
     }
     let bytes = app("org.example.register", "1", 3 << 20);
     for name in ["..", "a%2fb", "a%20b", &"x".repeat(65)] {
-        let (status, _) = appliance.upload(&format!("/api/v1/packages/{name}"), bytes.clone()).await;
+        let (status, _) = appliance.put_package(&format!("/api/v1/packages/{name}"), bytes.clone()).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{name}");
     }
     // One that breaks off.
     let broken = Pieces([Ok(bytes[..2 << 20].to_vec().into()), Err(std::io::Error::other("cut"))].into());
-    let (status, _) = appliance.upload("/api/v1/packages/x", Body::new(broken)).await;
+    let (status, _) = appliance.put_package("/api/v1/packages/x", Body::new(broken)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(appliance.api("GET", "/api/v1/packages/x", None).await.0, StatusCode::NOT_FOUND);
     appliance.app().mdm.contents.sweep(&appliance.app().store).await.unwrap();
@@ -306,8 +306,8 @@ impl HttpBody for Pieces {
 #[tokio::test]
 async fn declarations_of_apps_are_looked_at() {
     let appliance = Appliance::start().await;
-    appliance.upload("/api/v1/packages/app", app("org.example.register", "1", 1)).await;
-    appliance.upload("/api/v1/packages/pkg", installer("org.example.tools", "1", b"x", 1)).await;
+    appliance.put_package("/api/v1/packages/app", app("org.example.register", "1", 1)).await;
+    appliance.put_package("/api/v1/packages/pkg", installer("org.example.tools", "1", b"x", 1)).await;
     let put = async |named: &str, payload: Json| {
         let body = json!({"Type": named, "Identifier": "x", "Payload": payload});
         appliance.api("PUT", "/api/v1/declarations/x", Some(body)).await
@@ -331,7 +331,7 @@ async fn declarations_of_apps_are_looked_at() {
     let (_, shown) = put(PACKAGE, json!({"ManifestURL": "https://example.org/manifest"})).await;
     assert_eq!(shown["warnings"], json!([]));
     put(PACKAGE, json!({"ManifestURL": "/mdm/manifests/pkg"})).await;
-    let (status, _) = appliance.upload("/api/v1/packages/pkg", app("org.example.register", "1", 1)).await;
+    let (status, _) = appliance.put_package("/api/v1/packages/pkg", app("org.example.register", "1", 1)).await;
     assert_eq!(status, StatusCode::CONFLICT, "a package that is declared does not become an app");
 }
 
@@ -339,7 +339,7 @@ async fn declarations_of_apps_are_looked_at() {
 async fn a_set_is_switched_at_its_time_and_wakes_its_devices_once() {
     let mut appliance = Appliance::start().await;
     let (mut one, mut other) = (phone(&mut appliance).await, phone(&mut appliance).await);
-    appliance.upload("/api/v1/packages/exam", app("org.example.exam", "1", 100)).await;
+    appliance.put_package("/api/v1/packages/exam", app("org.example.exam", "1", 100)).await;
     let group = json!({"members": [one.udid]});
     appliance.done("PUT", "/api/v1/groups/class", group).await;
     let body = json!({"Type": APP, "Identifier": "exam", "Payload": required("exam")});

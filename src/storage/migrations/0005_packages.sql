@@ -11,7 +11,7 @@ CREATE TABLE packages (
     updated_by TEXT NOT NULL
 ) STRICT;
 
--- Addresses that were given to one channel each. Owner: ddm/address.rs
+-- Addresses that were given to one channel each. Owner: ddm/personal_address.rs
 CREATE TABLE addresses (
     id            INTEGER PRIMARY KEY,         -- the order in which they were given
     token_hash    BLOB NOT NULL UNIQUE,        -- SHA-256 of what stands in the address
@@ -21,7 +21,7 @@ CREATE TABLE addresses (
 ) STRICT;
 CREATE INDEX addresses_by_enrollment ON addresses (enrollment_id, package);
 
--- How often a channel has to be given a new address of a package. Owner: ddm/address.rs
+-- How often a channel has to be given a new address of a package. Owner: ddm/personal_address.rs
 CREATE TABLE address_renewals (
     enrollment_id TEXT NOT NULL,
     package       TEXT NOT NULL,
