@@ -12,8 +12,8 @@ use super::Admin;
 use super::query::{Parameters, page};
 use super::reply::Refusal;
 use crate::clock::rfc3339;
-use crate::ddm::status::item::values;
 use crate::ddm::standing::standing;
+use crate::ddm::status::item::values;
 use crate::ddm::{app_set, declaration};
 use crate::error::{Error, Result};
 use crate::id::printable;
@@ -59,7 +59,8 @@ fn apps(conn: &Connection, id: &str) -> Result<Vec<(String, Value)>> {
             item == path && one["declaration-identifier"].as_str() == Some(identifier)
         });
         let said = place.map(|place| reported.swap_remove(place));
-        let payload = declaration::get(conn, identifier)?.map(|declared| declared.payload).unwrap_or_default();
+        let payload =
+            declaration::get(conn, identifier)?.map(|declared| declared.payload).unwrap_or_default();
         let of_sets = sets.iter().filter(|set| set.declarations.iter().any(|name| name == identifier));
         let mut item = json!({
             "declaration": identifier,

@@ -1,8 +1,8 @@
-//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, profiles and assets at once, as `russet apply`
-//! and `russet export` keep them in files.
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, app sets, profiles and assets at
+//! once, as `russet apply` and `russet export` keep them in files.
 //!
-//! `{"declarations": […], "groups": […], "profiles": […], "assets": […], "prune": false, "dry_run": true}`
-//! ([`super::apply_files`] reads the last two lists). What is not sent stays,
+//! `{"declarations": […], "groups": […], "app-sets": […], "profiles": […], "assets": […], "prune": false,
+//! "dry_run": true}` ([`super::apply_files`] reads the last two lists). What is not sent stays,
 //! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
 //! that does not say them. A dry run tells what would change and which enrollments it would touch.
 //!
@@ -21,8 +21,9 @@ use super::auth::Caller;
 use super::body::Object;
 use super::query::Parameters;
 use super::reply::Refusal;
-use super::{Admin, asset, declaration, fleet, group, profile};
+use super::{Admin, app_set as app_sets, asset, declaration, fleet, group, profile};
 use crate::content::Contents;
+use crate::ddm::app_set::{self, AppSet};
 use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
@@ -37,6 +38,7 @@ use crate::storage::Tx;
 struct Wanted {
     declarations: Option<Vec<Value>>,
     groups: Option<Vec<group::Sent>>,
+    sets: Option<Vec<AppSet>>,
     files: Files,
     prune: bool,
     force: bool,
@@ -92,6 +94,7 @@ pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Re
         let groups = groups::list(conn, None, u32::MAX)?;
         let profiles = profiles::list(conn, None, u32::MAX)?;
         let assets = assets::list(conn, None, u32::MAX)?;
+        let sets = app_set::list(conn, None, u32::MAX)?;
         // The declaration of an asset whose bytes are here is made of these.
         let own: BTreeSet<&str> = assets.iter().map(|asset| asset.identifier.as_str()).collect();
         declarations.retain(|declaration| !own.contains(declaration.identifier.as_str()));
@@ -100,6 +103,7 @@ pub(super) async fn export(State(admin): State<Admin>) -> Result<Json<Value>, Re
         Ok(json!({
             "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
+            "app-sets": sets.iter().map(app_sets::plain).collect::<Vec<_>>(),
             "profiles": profiles?,
             "assets": assets.iter().map(asset::plain).collect::<Vec<_>>(),
         }))
@@ -122,10 +126,12 @@ pub(super) async fn post(
         files: Files::read(&admin, &mut body, force).await?,
         declarations: body.list("declarations")?.map(read_declarations).transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
+        sets: body.list("app-sets")?.map(read_sets).transpose()?,
     };
     body.finish()?;
-    if wanted.declarations.is_none() && wanted.groups.is_none() && wanted.files.is_absent() {
-        let words = "there is nothing to apply; send declarations, groups, profiles or assets";
+    let lists = [wanted.declarations.is_none(), wanted.groups.is_none(), wanted.sets.is_none()];
+    if lists == [true; 3] && wanted.files.is_absent() {
+        let words = "there is nothing to apply; send declarations, groups, app-sets, profiles or assets";
         return Err(Error::invalid_at("", words).into());
     }
     let contents = admin.mdm.contents.clone();
@@ -189,6 +195,22 @@ fn read_groups(list: Vec<Value>) -> Result<Vec<group::Sent>> {
     groups.collect()
 }
 
+fn read_sets(list: Vec<Value>) -> Result<Vec<AppSet>> {
+    let mut seen = BTreeSet::new();
+    let sets = list.into_iter().enumerate().map(|(index, body)| {
+        let place = format!("/app-sets/{index}");
+        let Value::Object(members) = body else {
+            return Err(Error::invalid_at(place, "an app set must be a JSON object"));
+        };
+        let set = app_sets::sent(members.into(), None).map_err(|error| at(&place, error))?;
+        if !seen.insert(set.name.clone()) {
+            return Err(Error::invalid_at(format!("{place}/name"), "two app sets have this name"));
+        }
+        Ok(set)
+    });
+    sets.collect()
+}
+
 /// An error about part of what was sent, pointing at its place in the whole.
 pub(super) fn at(place: &str, error: Error) -> Error {
     match error {
@@ -218,6 +240,9 @@ fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> R
         }
         put_group(tx, &wanted, known.as_ref(), edit, &mut done)
             .map_err(|error| at(&format!("/groups/{index}"), error))?;
+    }
+    for (index, set) in wanted.sets.iter().flatten().enumerate() {
+        put_set(tx, set, &format!("/app-sets/{index}"), edit, &mut done)?;
     }
     if wanted.prune {
         prune(tx, wanted, edit, &mut done)?;
@@ -270,8 +295,31 @@ fn put_group(
     Ok(())
 }
 
-/// Removes what was not sent: groups first, then what names before what is named.
+fn put_set(tx: &Tx<'_>, set: &AppSet, place: &str, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    let before = app_set::get(tx, &set.name)?.as_ref().map_or(Value::Null, app_sets::plain);
+    let put = app_sets::put_in(tx, set, edit).map_err(|error| at(place, error))?;
+    let warnings = put.warnings.into_iter();
+    done.warnings.extend(warnings.map(|words| json!({"pointer": place, "words": words})));
+    if !put.changed {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let after = app_sets::plain(&app_sets::existing(tx, &set.name)?);
+    done.changes.push(Change { kind: "app set", name: set.name.clone(), before, after });
+    Ok(())
+}
+
+/// Removes what was not sent: app sets and groups first, then what names before what is named.
 fn prune(tx: &Tx<'_>, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    if let Some(sent) = &wanted.sets {
+        for known in app_set::list(tx, None, u32::MAX)? {
+            if sent.iter().all(|set| set.name != known.name) {
+                app_sets::delete_in(tx, &known.name, edit)?;
+                let before = app_sets::plain(&known);
+                done.changes.push(Change { kind: "app set", name: known.name, before, after: Value::Null });
+            }
+        }
+    }
     if let Some(sent) = &wanted.groups {
         let sent: BTreeSet<&str> = sent.iter().map(|sent| sent.group.name.as_str()).collect();
         for known in groups::list(tx, None, u32::MAX)? {

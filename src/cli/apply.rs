@@ -13,14 +13,14 @@ use crate::id::printable;
 
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`,
+    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`, `app-sets/<name>.json`,
     /// `profiles/<identifier>.mobileconfig`, `assets/<identifier>.json` and `assets/<identifier>.data`.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Changes nothing; shows the difference and the enrollments that it would touch.
     #[arg(long)]
     dry_run: bool,
-    /// Deletes groups, declarations, profiles and assets that have no file.
+    /// Deletes groups, declarations, app sets, profiles and assets that have no file.
     #[arg(long)]
     prune: bool,
     /// Accepts what this version does not know of Apple's schema.
@@ -50,7 +50,7 @@ impl Apply {
             found.files.push((kind, paths));
         }
         if found.files.is_empty() {
-            let words = "there is no folder declarations, groups, profiles or assets in it";
+            let words = "there is no folder declarations, groups, app-sets, profiles or assets in it";
             return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
         }
         found.body.insert("prune".into(), self.prune.into());

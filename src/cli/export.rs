@@ -1,4 +1,4 @@
-//! `russet export DIR`: groups, declarations, profiles and assets as files that `russet apply` reads.
+//! `russet export DIR`: groups, declarations, app sets, profiles and assets as files that `russet apply` reads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,15 @@ impl Export {
         let all = Client::connect(&config).await?.json(Method::GET, "/api/v1/export", None).await?;
         for (kind, member) in FOLDERS {
             let folder = self.folder.join(kind);
+            let objects = all[kind].as_array().map(Vec::as_slice).unwrap_or_default();
+            // Few have app sets, and a folder that nobody needs is not made.
+            if kind == "app-sets" && objects.is_empty() && !folder.is_dir() {
+                continue;
+            }
             fs::create_dir_all(&folder)
                 .map_err(|error| Failure::Wrong(format!("{}: {error}", folder.display())))?;
             let mut written = Vec::new();
-            for object in all[kind].as_array().into_iter().flatten() {
+            for object in objects {
                 let path = files::path(&folder, object[member].as_str().unwrap_or_default(), files::ENDING)?;
                 files::write(&path, object)?;
                 written.push(path);

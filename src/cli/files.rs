@@ -1,5 +1,5 @@
-//! Objects as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`. Profiles and assets
-//! are [`super::bytes`]'.
+//! Objects as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`,
+//! `DIR/app-sets/<name>.json`. Profiles and assets are [`super::bytes`]'.
 //!
 //! **Invariant:** nothing is read or written outside the folders, whatever an object is called.
 
@@ -13,7 +13,8 @@ use super::Failure;
 use crate::id::printable;
 
 /// The folders, each with the member of an object that its file is named after.
-pub(super) const FOLDERS: [(&str, &str); 2] = [("declarations", "Identifier"), ("groups", "name")];
+pub(super) const FOLDERS: [(&str, &str); 3] =
+    [("declarations", "Identifier"), ("groups", "name"), ("app-sets", "name")];
 pub(super) const ENDING: &str = ".json";
 
 pub(super) fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {

@@ -42,8 +42,8 @@ pub(super) fn check(
         Ok(None)
     })?;
     for name in ours {
-        let is_package = served::find(conn, Kind::Package, &name)?
-            .is_some_and(|content| content.media_type == MEDIA_TYPE);
+        let is_package =
+            served::find(conn, Kind::Package, &name)?.is_some_and(|content| content.media_type == MEDIA_TYPE);
         if is_package && declaration_type == APP {
             return refused(format!("{name} is an installer package (.pkg); declare it as {PACKAGE}."));
         }

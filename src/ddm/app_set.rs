@@ -57,7 +57,8 @@ impl AppSet {
     /// Whether it should be active at this time.
     fn at(&self, now: Seconds) -> bool {
         self.active.unwrap_or_else(|| {
-            self.active_from.is_none_or(|from| from <= now) && self.active_until.is_none_or(|until| now < until)
+            self.active_from.is_none_or(|from| from <= now)
+                && self.active_until.is_none_or(|until| now < until)
         })
     }
 
@@ -191,16 +192,24 @@ fn check(conn: &Connection, set: &mut AppSet) -> Result<Vec<String>> {
         let found = if index < MOST_NAMES { declaration::get(conn, identifier)? } else { None };
         match found {
             None => {
-                return refused(format!("There is no declaration {}; write it first.", id::printable(identifier)));
+                return refused(format!(
+                    "There is no declaration {}; write it first.",
+                    id::printable(identifier)
+                ));
             }
             Some(found) if found.kind != Kind::Configuration => {
-                return refused(format!("{identifier} is not a configuration but {}.", found.declaration_type));
+                return refused(format!(
+                    "{identifier} is not a configuration but {}.",
+                    found.declaration_type
+                ));
             }
             Some(_) => {}
         }
         // Who is in any group is in that of everybody.
         let direct = group::with_declaration(conn, identifier)?;
-        if let Some(direct) = direct.iter().find(|name| *name == DEFAULT || set.concerns(std::slice::from_ref(name))) {
+        if let Some(direct) =
+            direct.iter().find(|name| *name == DEFAULT || set.concerns(std::slice::from_ref(name)))
+        {
             warnings.push(format!(
                 "{identifier} is in the group {direct} itself, too: there it is active whatever this set says."
             ));

@@ -253,7 +253,9 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
         return Err(Error::conflict("the group default holds every device and stays; empty it instead"));
     }
     if let Some(set) = app_set::with_group(tx, name)?.first() {
-        return Err(Error::conflict(format!("the app set {set} goes to this group; change or delete that first")));
+        return Err(Error::conflict(format!(
+            "the app set {set} goes to this group; change or delete that first"
+        )));
     }
     empty(tx, name)?;
     tx.prepare_cached("DELETE FROM groups WHERE name = ?1")?.execute([name])?;

@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::manifest::Plan;
-use super::{personal_address, snapshot};
 use super::subject::Subject;
+use super::{personal_address, snapshot};
 use crate::clock::{self, HOUR, MINUTE, Seconds};
 use crate::error::Result;
 use crate::schema::declarations::{Kind, is_identifier};

@@ -12,8 +12,8 @@ use plist::Dictionary;
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, sync};
-use crate::ddm::{self, personal_address};
 use crate::ddm::sync::Endpoint;
+use crate::ddm::{self, personal_address};
 use crate::error::Error;
 use crate::plist;
 

@@ -16,9 +16,9 @@
 //! **Invariant:** nothing in here uses `pki`, `enroll`, `mdm`, `ddm`, `apns`, `schema` or `storage`.
 
 mod answers;
-pub mod artifact;
 mod apple;
 mod apple_tls;
+pub mod artifact;
 mod ber;
 mod certificate;
 mod check_in;

@@ -67,10 +67,9 @@ impl Appliance {
             request = request.header("range", range);
         }
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Peer::Network {
-            address: "192.0.2.7:4711".parse().unwrap(),
-            client_certificate: None,
-        });
+        request
+            .extensions_mut()
+            .insert(Peer::Network { address: "192.0.2.7:4711".parse().unwrap(), client_certificate: None });
         let response = self.app().mdm.routes().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
@@ -118,7 +117,8 @@ async fn a_package_and_an_app_reach_their_devices_and_are_reported() {
     assert_eq!(status, StatusCode::CREATED, "{shown}");
     assert_eq!((&shown["kind"], &shown["bundle_id"]), (&json!("pkg"), &json!("org.example.tools")));
     assert_eq!((&shown["size"], &shown["signed"]), (&json!(size), &json!(true)));
-    let (_, shown) = appliance.put_package("/api/v1/packages/register", app("org.example.register", "1.2", 9)).await;
+    let (_, shown) =
+        appliance.put_package("/api/v1/packages/register", app("org.example.register", "1.2", 9)).await;
     assert_eq!((&shown["kind"], &shown["version"]), (&json!("ipa"), &json!("1.2")));
 
     appliance.declare_for_all("tools", PACKAGE, required("tools")).await;
@@ -148,7 +148,10 @@ async fn a_package_and_an_app_reach_their_devices_and_are_reported() {
 
     // It stays as long as it is declared.
     let (status, refusal) = appliance.api("DELETE", "/api/v1/packages/tools", None).await;
-    assert_eq!((status, &refusal["error"]["users"]), (StatusCode::CONFLICT, &json!([{"declaration": "tools"}])));
+    assert_eq!(
+        (status, &refusal["error"]["users"]),
+        (StatusCode::CONFLICT, &json!([{"declaration": "tools"}]))
+    );
     appliance.api("DELETE", "/api/v1/groups/default/declarations/tools", None).await;
     settle(&mut mac).await;
     assert!(appliance.apps(&mac.udid).await.iter().all(|one| one["declaration"] != "tools"));
@@ -321,17 +324,23 @@ async fn declarations_of_apps_are_looked_at() {
         (APP, "/mdm/manifests/none"),
     ] {
         let (status, refusal) = put(named, json!({"ManifestURL": url})).await;
-        assert_eq!((status, &refusal["error"]["pointer"]), (StatusCode::BAD_REQUEST, &json!("/Payload/ManifestURL")), "{url}");
+        assert_eq!(
+            (status, &refusal["error"]["pointer"]),
+            (StatusCode::BAD_REQUEST, &json!("/Payload/ManifestURL")),
+            "{url}"
+        );
     }
     let (_, shown) = put(APP, json!({"AppStoreID": "361309726"})).await;
     assert!(shown["warnings"][0].as_str().unwrap().contains("Apple Account"), "{shown}");
-    let license = json!({"AppStoreID": "361309726", "InstallBehavior": {"License": {"Assignment": "Device"}}});
+    let license =
+        json!({"AppStoreID": "361309726", "InstallBehavior": {"License": {"Assignment": "Device"}}});
     let (_, shown) = put(APP, license).await;
     assert!(shown["warnings"][0].as_str().unwrap().contains("license"), "{shown}");
     let (_, shown) = put(PACKAGE, json!({"ManifestURL": "https://example.org/manifest"})).await;
     assert_eq!(shown["warnings"], json!([]));
     put(PACKAGE, json!({"ManifestURL": "/mdm/manifests/pkg"})).await;
-    let (status, _) = appliance.put_package("/api/v1/packages/pkg", app("org.example.register", "1", 1)).await;
+    let (status, _) =
+        appliance.put_package("/api/v1/packages/pkg", app("org.example.register", "1", 1)).await;
     assert_eq!(status, StatusCode::CONFLICT, "a package that is declared does not become an app");
 }
 

@@ -8,6 +8,7 @@ mod kmfddm;
 mod library;
 mod manners;
 mod nanomdm;
+mod packages;
 mod pages;
 mod tokens;
 

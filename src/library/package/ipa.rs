@@ -24,7 +24,8 @@ const PLATFORMS: [(&str, &str); 5] = [
     ("WatchOS", "watchOS"),
     ("MacOSX", "macOS"),
 ];
-const FAMILIES: [(i64, &str); 5] = [(1, "iPhone"), (2, "iPad"), (3, "Apple TV"), (4, "Apple Watch"), (7, "Apple Vision")];
+const FAMILIES: [(i64, &str); 5] =
+    [(1, "iPhone"), (2, "iPad"), (3, "Apple TV"), (4, "Apple Watch"), (7, "Apple Vision")];
 
 /// Reads what an app says of itself.
 ///
@@ -69,9 +70,13 @@ fn summary(info: &Dictionary) -> Result<Summary> {
     };
     let bundle_id = named("CFBundleIdentifier")?;
     let list = |key: &str| info.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let platforms = list("CFBundleSupportedPlatforms").iter().filter_map(Value::as_string).filter_map(|said| {
-        PLATFORMS.iter().find(|(word, _)| said.eq_ignore_ascii_case(word)).map(|(_, platform)| (*platform).to_owned())
-    });
+    let platforms =
+        list("CFBundleSupportedPlatforms").iter().filter_map(Value::as_string).filter_map(|said| {
+            PLATFORMS
+                .iter()
+                .find(|(word, _)| said.eq_ignore_ascii_case(word))
+                .map(|(_, platform)| (*platform).to_owned())
+        });
     let number = |value: &Value| {
         value.as_signed_integer().or_else(|| value.as_string().and_then(|text| text.parse().ok()))
     };
@@ -80,9 +85,7 @@ fn summary(info: &Dictionary) -> Result<Summary> {
     });
     Ok(Summary {
         kind: Kind::Ipa,
-        title: text(
-            string("CFBundleDisplayName").or_else(|| string("CFBundleName")).unwrap_or(&bundle_id),
-        ),
+        title: text(string("CFBundleDisplayName").or_else(|| string("CFBundleName")).unwrap_or(&bundle_id)),
         version: named("CFBundleVersion")?,
         short_version: string("CFBundleShortVersionString").map(text),
         minimum_os: string("MinimumOSVersion").or_else(|| string("LSMinimumSystemVersion")).map(text),

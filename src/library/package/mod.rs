@@ -199,9 +199,8 @@ pub fn put(
     let kept = contents.keep(tx, &user(identifier), &prepared.received, false)?;
     let content = content_of(&kept, prepared.summary.kind.media_type());
     served::set(tx, served::Kind::Package, identifier, &content, edit)?;
-    let changed = before
-        .as_ref()
-        .is_none_or(|before| before.kept != kept || before.summary != prepared.summary);
+    let changed =
+        before.as_ref().is_none_or(|before| before.kept != kept || before.summary != prepared.summary);
     if changed {
         let summary = serde_json::to_string(&prepared.summary)
             .map_err(|source| Error::caused("what was read of a package cannot be kept", source))?;

@@ -5,6 +5,9 @@ use std::io::Cursor;
 use super::summary::{Kind, Summary};
 use super::{CHUNK, hashes, read};
 use crate::error::{Error, Result};
+use crate::pki::certificate::Certificate;
+use crate::pki::cms::{Signer, sign_attached};
+use crate::pki::key::PrivateKey;
 use crate::pki::pem;
 use crate::plist::{self, Value};
 use crate::simulator::artifact::{app, info_plist, installer, xar, xar_of, zip};
@@ -47,8 +50,15 @@ fn an_app_says_what_it_is() {
     assert_eq!((summary.kind, summary.title.as_str()), (Kind::Ipa, "Class Register"));
     assert_eq!((summary.bundle_id.as_str(), summary.version.as_str()), ("org.example.register", "1.2"));
     assert_eq!(summary.minimum_os.as_deref(), Some("17.0"));
-    assert_eq!((summary.platforms, summary.families), (vec!["iOS".into()], vec!["iPhone".into(), "iPad".into()]));
-    assert!(!summary.signed && summary.warnings[0].contains("provisioning profile"), "{:?}", summary.warnings);
+    assert_eq!(
+        (summary.platforms, summary.families),
+        (vec!["iOS".into()], vec!["iPhone".into(), "iPad".into()])
+    );
+    assert!(
+        !summary.signed && summary.warnings[0].contains("provisioning profile"),
+        "{:?}",
+        summary.warnings
+    );
 }
 
 #[test]
@@ -58,6 +68,32 @@ fn a_binary_info_plist_is_read_too() {
     info.to_writer_binary(&mut binary).unwrap();
     let summary = reading(&zip(&[(PLIST, binary)])).unwrap();
     assert_eq!(summary.bundle_id, "org.example.register");
+}
+
+#[test]
+fn a_provisioning_profile_says_where_an_app_runs_and_how_long() {
+    let key = PrivateKey::from_pem(include_str!("../../../tests/fixtures/cms/rsa.key")).unwrap();
+    let certificate = Certificate::from_pem(include_str!("../../../tests/fixtures/cms/rsa.crt")).unwrap();
+    let with = |more: &str, expires: &str| {
+        let profile = format!(
+            "<plist version=\"1.0\"><dict><key>Name</key><string>In-house</string><key>TeamIdentifier</key>\
+             <array><string>ABCDE12345</string></array><key>ExpirationDate</key><date>{expires}</date>{more}</dict></plist>"
+        );
+        let signed = sign_attached(profile.as_bytes(), Signer::new(&key, &certificate), &[], NOW).unwrap();
+        let app = zip(&[
+            (PLIST, info_plist("org.example.register", "1")),
+            ("Payload/Register.app/embedded.mobileprovision", signed),
+        ]);
+        reading(&app).unwrap()
+    };
+    let everywhere = "<key>ProvisionsAllDevices</key><true/>";
+    let good = with(everywhere, "2027-06-01T00:00:00Z");
+    assert!(good.signed && good.warnings.is_empty(), "{:?}", good.warnings);
+    let profile = good.profile.unwrap();
+    assert_eq!((profile.team.as_deref(), profile.all_devices), (Some("ABCDE12345"), true));
+    assert!(with(everywhere, "2026-06-01T00:00:00Z").warnings[0].contains("ended at 2026-06-01"));
+    let listed = "<key>ProvisionedDevices</key><array><string>x</string></array>";
+    assert!(with(listed, "2027-06-01T00:00:00Z").warnings[0].contains("the 1 devices"));
 }
 
 #[test]
@@ -88,14 +124,16 @@ fn hashes_are_those_of_each_chunk() {
 
 #[test]
 fn what_is_neither_is_refused() {
-    for bytes in [&b""[..], b"PK", b"<?xml version=\"1.0\"?>", b"#!/bin/sh\nPK\x03\x04", b"\xcf\xfa\xed\xfe"] {
+    for bytes in [&b""[..], b"PK", b"<?xml version=\"1.0\"?>", b"#!/bin/sh\nPK\x03\x04", b"\xcf\xfa\xed\xfe"]
+    {
         assert!(refused(bytes).contains("neither"), "{bytes:?}");
     }
 }
 
 #[test]
 fn every_cut_and_every_changed_byte_ends() {
-    let whole = [app("org.example.register", "1", 40), installer("org.example.tools", "1", &certificate(), 0)];
+    let whole =
+        [app("org.example.register", "1", 40), installer("org.example.tools", "1", &certificate(), 0)];
     for archive in whole {
         for length in 4..archive.len() {
             if let Err(error) = reading(&archive[..length]) {
@@ -121,8 +159,10 @@ fn archives_that_are_made_to_deceive_are_refused() {
     for name in ["../../etc/passwd", "/etc/passwd", "Payload/../../x", "a\\..\\b", "a\0b"] {
         assert!(refused(&zip(&[(PLIST, info()), (name, Vec::new())])).contains("leads out"), "{name}");
     }
-    assert!(refused(&zip(&[("Payload/A.app/Info.plist", info()), ("Payload/B.app/Info.plist", info())]))
-        .contains("several apps"));
+    assert!(
+        refused(&zip(&[("Payload/A.app/Info.plist", info()), ("Payload/B.app/Info.plist", info())]))
+            .contains("several apps")
+    );
     assert!(refused(&zip(&[(PLIST, info()), (PLIST, info())])).contains("several apps"));
     assert!(refused(&zip(&[("Info.plist", info())])).contains("no Payload"));
     // Encrypted; two entries at one place; a directory somewhere else; one of several parts.
@@ -170,14 +210,18 @@ fn a_table_of_contents_expands_nothing_and_leads_nowhere() {
     refused(&xar_of(entity, b""));
     let info = || b"<pkg-info identifier=\"a\"/>".to_vec();
     for name in ["../x", "..", "a/b", ""] {
-        assert!(refused(&xar(&[(name, Vec::new()), ("PackageInfo", info())], "")).contains("leads out"), "{name}");
+        assert!(
+            refused(&xar(&[(name, Vec::new()), ("PackageInfo", info())], "")).contains("leads out"),
+            "{name}"
+        );
     }
     let far = "<xar><toc><file><name>PackageInfo</name><data><offset>18446744073709551615</offset>\
                <length>18446744073709551615</length></data></file></toc></xar>";
     assert!(refused(&xar_of(far, b"x")).contains("ends too early"));
     assert!(refused(&xar(&[("PackageInfo", info()), ("PackageInfo", info())], "")).contains("damaged"));
     assert!(refused(&xar(&[("Other", info())], "")).contains("neither a Distribution"));
-    let bomb = b"<!DOCTYPE a [<!ENTITY l \"lol\"><!ENTITY m \"&l;&l;\">]><pkg-info identifier=\"&m;\"/>".to_vec();
+    let bomb =
+        b"<!DOCTYPE a [<!ENTITY l \"lol\"><!ENTITY m \"&l;&l;\">]><pkg-info identifier=\"&m;\"/>".to_vec();
     refused(&xar(&[("PackageInfo", bomb)], ""));
 }
 
@@ -191,7 +235,10 @@ fn names_are_names_and_nothing_more() {
     }
     let info = |name: &str| format!("<pkg-info identifier=\"{name}\" version=\"$(id)\"/>").into_bytes();
     let summary = reading(&xar(&[("PackageInfo", info("a\u{202e}b\u{7}; rm -rf /"))], "")).unwrap();
-    assert_eq!(summary.bundle_id, "a\u{fffd}b\u{fffd}; rm -rf /", "it is shown, and nothing else is done with it");
+    assert_eq!(
+        summary.bundle_id, "a\u{fffd}b\u{fffd}; rm -rf /",
+        "it is shown, and nothing else is done with it"
+    );
     assert_eq!(summary.version, "1.0");
     let long = reading(&xar(&[("PackageInfo", info(&"x".repeat(100_000)))], "")).unwrap();
     assert!(long.bundle_id.len() < 300);

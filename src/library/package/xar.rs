@@ -125,7 +125,9 @@ impl Reading {
                                 file.encoding = style;
                             }
                         }
-                        "name" if attribute("enctype")?.is_some_and(|kind| kind != "none") => return Err(damaged()),
+                        "name" if attribute("enctype")?.is_some_and(|kind| kind != "none") => {
+                            return Err(damaged());
+                        }
                         _ => {}
                     }
                 }
@@ -205,8 +207,9 @@ impl Reading {
                 let certificate = der.and_then(|der| Certificate::from_der(&der).ok());
                 // The first is the signer's, the others its issuers'.
                 if self.table.signed_by.is_none() {
-                    self.table.signed_by =
-                        certificate.and_then(|certificate| certificate.subject().common_name()).map(|name| self::text(&name));
+                    self.table.signed_by = certificate
+                        .and_then(|certificate| certificate.subject().common_name())
+                        .map(|name| self::text(&name));
                 }
             }
             _ => {}

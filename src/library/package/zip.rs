@@ -123,7 +123,9 @@ pub(super) fn content(source: &mut Source<'_>, member: &Member, most: u64) -> Re
         0 => Packed::Plainly,
         8 => Packed::Deflate,
         other => {
-            return Err(Error::invalid(format!("{what} is packed by the method {other}; devices know 0 and 8.")));
+            return Err(Error::invalid(format!(
+                "{what} is packed by the method {other}; devices know 0 and 8."
+            )));
         }
     };
     let bound = Bound { most, size: Some(member.size), crc: Some(member.crc) };
@@ -208,7 +210,10 @@ fn zip64(mut extra: &[u8]) -> &[u8] {
 
 fn checked_name(name: Vec<u8>) -> Result<String> {
     let refused = |name: &str| {
-        Error::invalid(format!("A file in it is called {:?}, which leads out of its folder.", printable(name)))
+        Error::invalid(format!(
+            "A file in it is called {:?}, which leads out of its folder.",
+            printable(name)
+        ))
     };
     // Apps have names in other encodings deep inside; none that is read.
     let name = String::from_utf8(name).unwrap_or_else(|name| String::from_utf8_lossy(name.as_bytes()).into());

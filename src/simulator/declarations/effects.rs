@@ -176,8 +176,6 @@ impl Device {
     pub(in crate::simulator) fn is_declared(&self, profile: &str) -> bool {
         let engines = [Some(&self.declarations), self.user.as_ref().map(|user| &user.declarations)];
         let mut installed = engines.into_iter().flatten().flat_map(|engine| engine.installed.values());
-        installed.any(|installed| {
-            installed.outcome.as_deref().is_ok_and(|name| name == profile)
-        })
+        installed.any(|installed| installed.outcome.as_deref().is_ok_and(|name| name == profile))
     }
 }

@@ -1,6 +1,6 @@
 //! Synchronisations over the wire.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::server::Server;
 use super::{ON_DEVICE, activates, code};
@@ -163,13 +163,18 @@ async fn a_package_is_downloaded_by_its_manifest() {
         let lists = state.reports.iter().map(|report| report["StatusItems"]["package"]["list"].clone());
         lists.collect::<Vec<_>>()
     });
+    let state = |report: usize, name: &str| {
+        let list = lists[report].as_array().unwrap();
+        let entry = list.iter().find(|entry| entry["identifier"] == name && entry["_removed"].is_null());
+        entry.map(|entry| (entry["state"].as_str().unwrap(), entry["reasons"][0]["code"].clone()))
+    };
     // Before the manifests are read, devices know them by their declarations.
-    let said = |report: usize, at: usize| (lists[report][at]["identifier"].clone(), lists[report][at]["state"].clone());
-    assert_eq!((said(0, 0), said(0, 1)), ((json!("p1"), json!("queued")), (json!("p2"), json!("queued"))));
-    assert_eq!(said(1, 0), (json!("org.example.tool"), json!("installing")));
-    assert_eq!(said(2, 0), (json!("org.example.tool"), json!("installed")));
-    assert_eq!(said(2, 1), (json!("org.example.other"), json!("failed")));
-    assert_eq!(lists[2][1]["reasons"][0]["code"], "Error.InstallFailed");
+    assert_eq!(state(0, "p1"), Some(("queued", Json::Null)));
+    assert_eq!(state(0, "p2"), Some(("queued", Json::Null)));
+    let (tool, other) = ("org.example.tool", "org.example.other");
+    assert_eq!((state(1, tool), state(1, "p1")), (Some(("installing", Json::Null)), None));
+    assert_eq!(state(2, tool), Some(("installed", Json::Null)));
+    assert_eq!(state(2, other), Some(("failed", json!("Error.InstallFailed"))));
     assert_eq!(mac.app_state(ON_DEVICE, "p1"), Some("installed"));
     assert_eq!(mac.app_state(ON_DEVICE, "p2"), Some("failed"));
     let asked = server.asked();
@@ -180,6 +185,6 @@ async fn a_package_is_downloaded_by_its_manifest() {
     mac.synchronise(ON_DEVICE).await.unwrap();
     let list = server.with(|state| state.reports.last().unwrap()["StatusItems"]["package"]["list"].clone());
     let gone = |name: &str| json!({ "identifier": name, "_removed": true });
-    assert_eq!(list, json!([gone("org.example.other"), gone("org.example.tool")]));
+    assert_eq!(list, json!([gone(other), gone(tool)]));
     assert_eq!((mac.declarations.fetched, mac.declarations.reports), (5, 4));
 }
