@@ -22,9 +22,11 @@ use super::query::{Parameters, page};
 use super::reply::Refusal;
 use super::{Admin, audit};
 use crate::clock::rfc3339;
-use crate::ddm::{Edit, served};
+use crate::ddm::{Edit, personal_address, served};
 use crate::error::{Error, Result};
 use crate::library::package::{self, Package};
+use crate::plist;
+use crate::schema::commands::Request as Command;
 
 fn existing(conn: &Connection, identifier: &str) -> Result<Package> {
     package::get(conn, identifier)?.ok_or_else(|| Error::NotFound("such package".into()))
@@ -70,6 +72,28 @@ fn shown(conn: &Connection, package: &Package) -> Result<Value> {
         "updated_by": package.updated_by,
         "users": users_json(package::users(conn, &package.identifier)?),
     }))
+}
+
+/// A command that leads to a package of this server's must lead to one that is here; each device is given
+/// an address of its own when it gets the command.
+///
+/// # Errors
+/// `Invalid` with a pointer.
+pub(super) fn check_command(conn: &Connection, command: &Command) -> Result<()> {
+    if !["InstallApplication", "InstallEnterpriseApplication"].contains(&command.request_type.as_str()) {
+        return Ok(());
+    }
+    let request = plist::parse_dict(&command.plist)?;
+    let keys = plist::dict(&request, "Command")?;
+    let url = keys.map(|keys| plist::string(keys, "ManifestURL")).transpose()?.flatten();
+    let package = url.map(|url| personal_address::package_at(conn, url)).transpose()?.flatten();
+    match package {
+        Some(name) if package::get(conn, &name)?.is_none() => {
+            let words = format!("This server has no package {name}; upload that first.");
+            Err(Error::invalid_at("/ManifestURL", words))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) async fn list(State(admin): State<Admin>, parameters: Parameters) -> Result<Json<Value>, Refusal> {

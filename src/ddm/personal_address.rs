@@ -7,11 +7,14 @@
 //! by a channel that should still have the package, is replaced: [`renew`] changes the ServerToken that
 //! this channel is told, so that it fetches the declaration anew.
 //!
-//! **Invariant:** a token is good only while the set that its channel should have points to the package;
-//! the database discloses none, and neither does a log or the API.
+//! A command may lead to a package, too ([`of_command`]); it is put into the command on its way out, and
+//! is good for some days whatever is declared.
+//!
+//! **Invariant:** a token of a declaration is good only while the set that its channel should have points
+//! to the package; the database discloses none, and neither does a log or the API.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::declaration::{self, token};
@@ -25,6 +28,8 @@ use crate::storage::Tx;
 
 /// How long a token is good.
 const LIFE: Seconds = 30 * DAY;
+/// How long one is that a command had.
+const LIFE_OF_COMMAND: Seconds = 7 * DAY;
 /// How many a channel has of a package: it may ask for the declaration again before it used the last.
 const MOST: u32 = 4;
 /// When a token ended that was ended before its time.
@@ -37,6 +42,8 @@ const MARK: &[u8] = b"/mdm/manifests/";
 pub struct Address {
     pub enrollment_id: String,
     pub package: String,
+    /// It was in a command: nothing need be declared.
+    pub by_command: bool,
     /// Its time has come, or the channel was not to have the package meanwhile.
     pub ended: bool,
 }
@@ -64,38 +71,72 @@ pub fn personal(tx: &Tx<'_>, enrollment_id: &str, declaration: Vec<u8>) -> Resul
         if !is_due(tx, enrollment_id, package)? {
             return Ok(None);
         }
-        give(tx, enrollment_id, package).map(Some)
+        give(tx, enrollment_id, package, false).map(Some)
     })?;
     Ok(body.to_string().into_bytes())
 }
 
-fn give(tx: &Tx<'_>, enrollment_id: &str, package: &str) -> Result<String> {
+/// The address that a command carries in the place of one that leads to a package of this server's; nothing
+/// for any other.
+///
+/// # Errors
+/// The database's.
+pub fn of_command(tx: &Tx<'_>, enrollment_id: &str, address: &str) -> Result<Option<String>> {
+    let Some(package) = package_at(tx, address)? else { return Ok(None) };
+    if served::find(tx, Kind::Package, &package)?.is_none() {
+        return Ok(None);
+    }
+    let token = give(tx, enrollment_id, &package, true)?;
+    served::address(tx, Kind::Package, &token).map(Some)
+}
+
+/// The package that an address leads to, which may be a path alone.
+///
+/// # Errors
+/// The database's.
+pub fn package_at(conn: &Connection, address: &str) -> Result<Option<String>> {
+    let base = if address.starts_with('/') { served::public_url(conn)? } else { String::new() };
+    let mut payload = Map::from_iter([("ManifestURL".to_owned(), Json::from(format!("{base}{address}")))]);
+    let mut found = None;
+    served::packages(conn, &mut payload, &mut |package| {
+        found = Some(package.to_owned());
+        Ok(None)
+    })?;
+    Ok(found)
+}
+
+fn give(tx: &Tx<'_>, enrollment_id: &str, package: &str, by_command: bool) -> Result<String> {
     let token = id::secret::<24>();
+    let life = if by_command { LIFE_OF_COMMAND } else { LIFE };
     tx.prepare_cached(
-        "INSERT INTO addresses (token_hash, enrollment_id, package, expires_at) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO addresses (token_hash, enrollment_id, package, by_command, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![hash(&token), enrollment_id, package, tx.now() + LIFE])?;
+    .execute(params![hash(&token), enrollment_id, package, by_command, tx.now() + life])?;
     tx.prepare_cached(
         "DELETE FROM addresses WHERE id IN (
-             SELECT id FROM addresses WHERE enrollment_id = ?1 AND package = ?2
-             ORDER BY id DESC LIMIT -1 OFFSET ?3)",
+             SELECT id FROM addresses WHERE enrollment_id = ?1 AND package = ?2 AND by_command = ?3
+             ORDER BY id DESC LIMIT -1 OFFSET ?4)",
     )?
-    .execute(params![enrollment_id, package, MOST])?;
+    .execute(params![enrollment_id, package, by_command, MOST])?;
     Ok(token)
 }
 
-/// Whom a token stands for; whether that channel should still have the package is for [`is_due`].
+/// Whom a token stands for; whether that channel should still have the package is for [`Address::holds`].
 ///
 /// # Errors
 /// The database's.
 pub fn find(conn: &Connection, token: &str, now: Seconds) -> Result<Option<Address>> {
     Ok(conn
-        .prepare_cached("SELECT enrollment_id, package, expires_at FROM addresses WHERE token_hash = ?1")?
+        .prepare_cached(
+            "SELECT enrollment_id, package, expires_at, by_command FROM addresses WHERE token_hash = ?1",
+        )?
         .query_row([hash(token)], |row| {
             let expires_at: Seconds = row.get(2)?;
             Ok(Address {
                 enrollment_id: row.get(0)?,
                 package: row.get(1)?,
+                by_command: row.get(3)?,
                 // A clock that is wrong ends nothing.
                 ended: expires_at == ENDED || (is_sane(now) && is_sane(expires_at) && expires_at <= now),
             })
@@ -111,11 +152,21 @@ pub fn of_bytes(conn: &Connection, token: &str) -> Result<String> {
     Ok(format!("{}/mdm/packages/{token}", served::public_url(conn)?))
 }
 
+impl Address {
+    /// Whether its channel is to have the package.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn holds(&self, conn: &Connection) -> Result<bool> {
+        if self.by_command {
+            return Ok(!self.ended);
+        }
+        is_due(conn, &self.enrollment_id, &self.package)
+    }
+}
+
 /// Whether the set that a channel should have points to a package.
-///
-/// # Errors
-/// The database's.
-pub fn is_due(conn: &Connection, enrollment_id: &str, package: &str) -> Result<bool> {
+fn is_due(conn: &Connection, enrollment_id: &str, package: &str) -> Result<bool> {
     match sync::find(conn, enrollment_id)? {
         Some(sync) => served::is_in(conn, &sync.token, Kind::Package, package),
         None => Ok(false),
@@ -128,7 +179,8 @@ pub fn is_due(conn: &Connection, enrollment_id: &str, package: &str) -> Result<b
 /// # Errors
 /// The database's.
 pub fn renew(tx: &Tx<'_>, token: &str) -> Result<bool> {
-    let Some(address) = find(tx, token, tx.now())?.filter(|address| address.ended) else {
+    let Some(address) = find(tx, token, tx.now())?.filter(|address| address.ended && !address.by_command)
+    else {
         return Ok(false);
     };
     tx.prepare_cached("DELETE FROM addresses WHERE token_hash = ?1")?.execute([hash(token)])?;
@@ -177,8 +229,10 @@ pub(super) fn keep_only(tx: &Tx<'_>, enrollment_id: &str, packages: &BTreeSet<&s
     let mut had = tx.prepare_cached("SELECT DISTINCT package FROM addresses WHERE enrollment_id = ?1")?;
     let had = had.query_map([enrollment_id], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     for package in had.iter().filter(|package| !packages.contains(package.as_str())) {
-        tx.prepare_cached("UPDATE addresses SET expires_at = ?3 WHERE enrollment_id = ?1 AND package = ?2")?
-            .execute(params![enrollment_id, package, ENDED])?;
+        tx.prepare_cached(
+            "UPDATE addresses SET expires_at = ?3 WHERE enrollment_id = ?1 AND package = ?2 AND by_command = 0",
+        )?
+        .execute(params![enrollment_id, package, ENDED])?;
     }
     Ok(())
 }

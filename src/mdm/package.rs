@@ -1,5 +1,7 @@
 //! `GET /mdm/manifests/{token}` and `GET /mdm/packages/{token}`: what a device installs.
 //!
+//! Also [`in_command`], for the commands that install apps on systems without the declarations.
+//!
 //! The part of a device that fetches these presents no identity, so the address is the proof: a random
 //! token for each channel, that was in the declaration which the channel was handed ([`personal_address`]). What
 //! the channel should not have any more, it does not get, from then on. A channel that should have it
@@ -21,8 +23,12 @@ use crate::ddm::personal_address;
 use crate::ddm::sync::is_stale;
 use crate::error::Result;
 use crate::library::package::{self, Package, manifest};
+use crate::plist::{self, Value};
 use crate::request::Peer;
+use crate::storage::Tx;
 
+/// A command that installs an app has a few hundred bytes.
+const LONGEST_COMMAND: usize = 64 * 1024;
 const NO_STORE: HeaderValue = HeaderValue::from_static("private, no-store");
 
 pub(super) fn routes() -> Router<Mdm> {
@@ -72,10 +78,10 @@ async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
     if mdm.store.peek(|conn| is_stale(conn, &channel))? {
         mdm.store.write("sync.refresh", move |tx| sync::refresh(tx, &channel)).await?;
     }
-    let (channel, wanted) = (found.enrollment_id.clone(), found.package.clone());
+    let address = found.clone();
     let package = mdm.store.read(move |conn| {
-        let is_due = is_managed(conn, &channel)? && personal_address::is_due(conn, &channel, &wanted)?;
-        if is_due { package::get(conn, &wanted) } else { Ok(None) }
+        let may = is_managed(conn, &address.enrollment_id)? && address.holds(conn)?;
+        if may { package::get(conn, &address.package) } else { Ok(None) }
     });
     let package = package.await?.ok_or(Refusal::NotFound)?;
     if found.ended {
@@ -91,6 +97,21 @@ async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
     }
     tracing::info!(size = package.kept.size, "a device fetches a package");
     Ok(package)
+}
+
+/// A command on its way to a device: an address in it that leads to a package of this server's is replaced by
+/// one of the channel's own. Every other command leaves as it was sent.
+pub(super) fn in_command(tx: &Tx<'_>, channel: &str, command: Vec<u8>) -> Result<Vec<u8>> {
+    if command.len() > LONGEST_COMMAND || !personal_address::concerns(&command) {
+        return Ok(command);
+    }
+    let Ok(mut request) = plist::parse_dict(&command) else { return Ok(command) };
+    let Some(Value::Dictionary(keys)) = request.get_mut("Command") else { return Ok(command) };
+    let url = keys.get("ManifestURL").and_then(Value::as_string).map(str::to_owned);
+    let own = url.map(|url| personal_address::of_command(tx, channel, &url)).transpose()?.flatten();
+    let Some(own) = own else { return Ok(command) };
+    keys.insert("ManifestURL".into(), own.into());
+    Ok(plist::to_xml(&Value::Dictionary(request)))
 }
 
 /// Whether a channel is enrolled, and its device is not about to leave.

@@ -428,3 +428,31 @@ async fn sets_that_cannot_be_are_refused() {
     assert_eq!(put("x", times).await, "/active_until");
     assert_eq!(put("x", json!({"actve": true})).await, "/actve");
 }
+
+#[tokio::test]
+async fn a_command_carries_an_address_of_the_devices_own() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = phone(&mut appliance).await;
+    let bytes = app("org.example.register", "1", 100);
+    appliance.put_package("/api/v1/packages/register", bytes.clone()).await;
+    let path = format!("/api/v1/enrollments/{}/commands", phone.udid);
+    let install = |name: &str| json!({"RequestType": "InstallApplication", "ManifestURL": format!("/mdm/manifests/{name}")});
+    let (status, refusal) = appliance.api("POST", &path, Some(install("none"))).await;
+    assert_eq!((status, &refusal["error"]["pointer"]), (StatusCode::BAD_REQUEST, &json!("/ManifestURL")));
+    let queued = appliance.done("POST", &path, install("register")).await;
+    let command = phone.idle(Channel::Device).await.unwrap().unwrap();
+    let url = command.keys["ManifestURL"].as_string().unwrap().to_owned();
+    assert_eq!(appliance.ask(Method::GET, &url, None).await.0, 200);
+    let of_bytes = url.replace("/manifests/", "/packages/");
+    assert_eq!(appliance.ask(Method::GET, &of_bytes, None).await, (200, bytes));
+    let secret = url.rsplit('/').next().unwrap();
+    let path = format!("{path}/{}", queued["uuid"].as_str().unwrap());
+    let (_, shown) = appliance.api("GET", &path, None).await;
+    assert!(
+        !shown.to_string().contains(secret) && shown.to_string().contains("/mdm/manifests/register"),
+        "{shown}"
+    );
+    appliance.clock.advance(8 * DAY);
+    assert_eq!(appliance.ask(Method::GET, &url, None).await.0, 404);
+    assert_eq!(appliance.due(), 1, "what a command had is not renewed; only the command still waits");
+}

@@ -183,6 +183,41 @@ fn archives_that_are_made_to_deceive_are_refused() {
     assert!(refused(&two).contains("contradicts"));
 }
 
+/// As archives are that are too large for 32 bits, though this one is not.
+fn wide(archive: &[u8]) -> Vec<u8> {
+    let end = archive.len() - 22;
+    let (head, record) = archive.split_at(end);
+    let number = |at: usize, count: usize| {
+        record[at..at + count].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let (entries, length, at) = (number(10, 2), number(12, 4), number(16, 4));
+    let mut wide = head.to_vec();
+    wide.extend(b"PK\x06\x06");
+    wide.extend(44_u64.to_le_bytes());
+    wide.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for number in [entries, entries, length, at] {
+        wide.extend(number.to_le_bytes());
+    }
+    wide.extend(b"PK\x06\x07\0\0\0\0");
+    wide.extend((end as u64).to_le_bytes());
+    wide.extend(1_u32.to_le_bytes());
+    wide.extend(b"PK\x05\x06\0\0\0\0");
+    wide.extend([0xff; 12]);
+    wide.extend([0, 0]);
+    wide
+}
+
+#[test]
+fn archives_beyond_four_gigabytes_are_read_and_their_lies_are_not() {
+    let good = wide(&app("org.example.register", "1", 40));
+    assert_eq!(reading(&good).unwrap().bundle_id, "org.example.register");
+    assert!(refused(&patched(&good, b"PK\x06\x06", 32, &[0xff; 8])).contains("contradicts"));
+    let endless = patched(&good, b"PK\x06\x06", 24, &[0xff; 16]);
+    assert!(refused(&endless).contains("more than"), "as many entries as 64 bits can count");
+    assert!(refused(&patched(&good, b"PK\x06\x06", 48, &[0xff; 8])).contains("contradicts"));
+    assert!(refused(&patched(&good, b"PK\x06\x07", 8, &[0xff; 8])).contains("ends too early"));
+}
+
 #[test]
 fn bombs_are_refused_at_once() {
     let bomb = zip(&[(PLIST, vec![b' '; 64 << 20])]);

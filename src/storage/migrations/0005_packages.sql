@@ -17,6 +17,7 @@ CREATE TABLE addresses (
     token_hash    BLOB NOT NULL UNIQUE,        -- SHA-256 of what stands in the address
     enrollment_id TEXT NOT NULL,
     package       TEXT NOT NULL,
+    by_command    INTEGER NOT NULL,            -- 1: a command had it, whatever is declared
     expires_at    INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX addresses_by_enrollment ON addresses (enrollment_id, package);
