@@ -8,7 +8,7 @@
 //!   server                              wiring, listeners, background tasks
 //!   admin          simulator            people: JSON API, the page, tokens │ simulated devices
 //!   mdm                                 devices: who is calling, check-in, connect, queue, wake
-//!   enroll         library              invitations, sessions, the enrollment profile │ profiles, assets
+//!   enroll         library              invitations, sessions, the enrollment profile │ profiles, assets, packages
 //!   ddm    apns    content              declarations (what a device is told) │ pushes │ bytes it fetches
 //!   pki                                 authorities, identities, CMS, SCEP, sealing
 //!   schema         storage              Apple's names and constraints │ one file, one writer

@@ -1,9 +1,10 @@
-//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, policies, profiles, assets and
-//! services at once, as `russet apply` and `russet export` keep them in files.
+//! `POST /api/v1/apply` and `GET /api/v1/export`: all groups, declarations, app sets, policies, profiles,
+//! assets and services at once, as `russet apply` and `russet export` keep them in files.
 //!
-//! `{"declarations": […], "groups": […], "update_policies": […], "profiles": […], "assets": […],
-//! "services": […], "background_tasks": […], "prune": false, "dry_run": true}` ([`super::apply_files`] reads
-//! profiles and assets, [`super::apply_services`] services and background tasks). What is not sent stays,
+//! `{"declarations": […], "groups": […], "app_sets": […], "update_policies": […], "profiles": […],
+//! "assets": […], "services": […], "background_tasks": […], "prune": false, "dry_run": true}`
+//! ([`super::apply_files`] reads profiles and assets, [`super::apply_services`] services and background
+//! tasks). What is not sent stays,
 //! unless `prune`; a list that is absent is left alone altogether, and so are the members of a group
 //! that does not say them. A dry run tells what would change and which enrollments it would touch.
 //!
@@ -23,8 +24,9 @@ use super::auth::Caller;
 use super::body::Object;
 use super::query::Parameters;
 use super::reply::Refusal;
-use super::{Admin, asset, declaration, fleet, group, profile, update_policy};
+use super::{Admin, app_set as app_sets, asset, declaration, fleet, group, profile, update_policy};
 use crate::content::Contents;
+use crate::ddm::app_set::{self, AppSet};
 use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
@@ -41,6 +43,7 @@ use crate::storage::Tx;
 struct Wanted {
     declarations: Option<Vec<Value>>,
     groups: Option<Vec<group::Sent>>,
+    sets: Option<Vec<AppSet>>,
     files: Files,
     services: Services,
     update_policies: Option<Vec<Policy>>,
@@ -103,6 +106,7 @@ pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result
         declarations.retain(|declaration| !made.contains(&declaration.identifier));
         assets.retain(|asset| !made.contains(&asset.identifier));
         let (services, tasks) = apply_services::export(conn, &contents, &caller)?;
+        let sets = app_set::list(conn, None, u32::MAX)?;
         // The declaration of an asset whose bytes are here is made of these.
         let own: BTreeSet<&str> = assets.iter().map(|asset| asset.identifier.as_str()).collect();
         declarations.retain(|declaration| !own.contains(declaration.identifier.as_str()));
@@ -113,6 +117,7 @@ pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result
         Ok(json!({
             "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
+            "app_sets": sets.iter().map(app_sets::plain).collect::<Vec<_>>(),
             "profiles": profiles?,
             "assets": assets.iter().map(asset::plain).collect::<Vec<_>>(),
             "services": services,
@@ -139,14 +144,19 @@ pub(super) async fn post(
         services: Services::read(&admin.mdm.contents, &mut body, force)?,
         declarations: body.list("declarations")?.map(read_declarations).transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
+        sets: body.list("app_sets")?.map(read_sets).transpose()?,
         update_policies: body.list("update_policies")?.map(read_policies).transpose()?,
     };
     body.finish()?;
-    let nothing =
-        wanted.declarations.is_none() && wanted.groups.is_none() && wanted.update_policies.is_none();
-    if nothing && wanted.files.is_absent() && wanted.services.is_absent() {
-        let words = "there is nothing to apply; send declarations, groups, update_policies, profiles, assets or \
-                     services";
+    let lists = [
+        wanted.declarations.is_none(),
+        wanted.groups.is_none(),
+        wanted.sets.is_none(),
+        wanted.update_policies.is_none(),
+    ];
+    if lists == [true; 4] && wanted.files.is_absent() && wanted.services.is_absent() {
+        let words = "there is nothing to apply; send declarations, groups, app_sets, update_policies, profiles, \
+                     assets or services";
         return Err(Error::invalid_at("", words).into());
     }
     let contents = admin.mdm.contents.clone();
@@ -223,6 +233,22 @@ fn read_policies(list: Vec<Value>) -> Result<Vec<Policy>> {
     policies.collect()
 }
 
+fn read_sets(list: Vec<Value>) -> Result<Vec<AppSet>> {
+    let mut seen = BTreeSet::new();
+    let sets = list.into_iter().enumerate().map(|(index, body)| {
+        let place = format!("/app_sets/{index}");
+        let Value::Object(members) = body else {
+            return Err(Error::invalid_at(place, "an app set must be a JSON object"));
+        };
+        let set = app_sets::sent(members.into(), None).map_err(|error| at(&place, error))?;
+        if !seen.insert(set.name.clone()) {
+            return Err(Error::invalid_at(format!("{place}/name"), "two app sets have this name"));
+        }
+        Ok(set)
+    });
+    sets.collect()
+}
+
 /// An error about part of what was sent, pointing at its place in the whole.
 pub(super) fn at(place: &str, error: Error) -> Error {
     match error {
@@ -257,6 +283,9 @@ fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> R
     for (index, policy) in wanted.update_policies.iter().flatten().enumerate() {
         let place = format!("/update_policies/{index}");
         put_policy(tx, policy, &place, edit, &mut done)?;
+    }
+    for (index, set) in wanted.sets.iter().flatten().enumerate() {
+        put_set(tx, set, &format!("/app_sets/{index}"), edit, &mut done)?;
     }
     if wanted.prune {
         prune(tx, contents, wanted, edit, &mut done)?;
@@ -313,6 +342,20 @@ fn put_group(
     Ok(())
 }
 
+fn put_set(tx: &Tx<'_>, set: &AppSet, place: &str, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    let before = app_set::get(tx, &set.name)?.as_ref().map_or(Value::Null, app_sets::plain);
+    let put = app_sets::put_in(tx, set, edit).map_err(|error| at(place, error))?;
+    let warnings = put.warnings.into_iter();
+    done.warnings.extend(warnings.map(|words| json!({"pointer": place, "words": words})));
+    if !put.changed {
+        done.unchanged += 1;
+        return Ok(());
+    }
+    let after = app_sets::plain(&app_sets::existing(tx, &set.name)?);
+    done.changes.push(Change { kind: "app set", name: set.name.clone(), before, after });
+    Ok(())
+}
+
 fn put_policy(tx: &Tx<'_>, policy: &Policy, place: &str, edit: Edit<'_>, done: &mut Done) -> Result<()> {
     let before = policies::get(tx, &policy.group)?;
     let put = update_policy::put_in(tx, policy, edit).map_err(|error| match error {
@@ -332,8 +375,17 @@ fn put_policy(tx: &Tx<'_>, policy: &Policy, place: &str, edit: Edit<'_>, done: &
     Ok(())
 }
 
-/// Removes what was not sent: policies and groups first, then what names before what is named.
+/// Removes what was not sent: app sets, policies and groups first, then what names before what is named.
 fn prune(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>, done: &mut Done) -> Result<()> {
+    if let Some(sent) = &wanted.sets {
+        for known in app_set::list(tx, None, u32::MAX)? {
+            if sent.iter().all(|set| set.name != known.name) {
+                app_sets::delete_in(tx, &known.name, edit)?;
+                let before = app_sets::plain(&known);
+                done.changes.push(Change { kind: "app set", name: known.name, before, after: Value::Null });
+            }
+        }
+    }
     if let Some(sent) = &wanted.update_policies {
         let sent: BTreeSet<&str> = sent.iter().map(|policy| policy.group.as_str()).collect();
         for known in policies::list(tx, None, u32::MAX)? {

@@ -22,7 +22,7 @@ use super::body;
 use super::enrollment::existing;
 use super::query::{Parameters, page};
 use super::reply::Refusal;
-use super::{Admin, audit, takeover};
+use super::{Admin, audit, package, takeover};
 use crate::clock::{Seconds, rfc3339};
 use crate::error::{Error, Result};
 use crate::mdm::escrow::{self, Kind};
@@ -88,6 +88,7 @@ pub(super) fn enqueue(
         ));
     }
     let warning = takeover::check(tx, enrollment_id, request, force)?;
+    package::check_command(tx, request)?;
     let new = New {
         uuid: &request.uuid,
         request_type: &request.request_type,

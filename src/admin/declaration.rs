@@ -59,6 +59,7 @@ pub(super) fn users_json(users: Vec<User>) -> Value {
     let user = |user| match user {
         User::Declaration(identifier) => json!({"declaration": identifier}),
         User::Group(name) => json!({"group": name}),
+        User::AppSet(name) => json!({"app_set": name}),
     };
     users.into_iter().map(user).collect()
 }

@@ -136,7 +136,7 @@ pub(super) async fn declaration_sets(
     let users = admin.mdm.store.peek(|conn| declarations::users(conn, &id))?;
     let names = users.into_iter().filter_map(|user| match user {
         User::Group(name) => Some(name),
-        User::Declaration(_) => None,
+        User::Declaration(_) | User::AppSet(_) => None,
     });
     Ok(Json(names.collect()))
 }

@@ -7,6 +7,8 @@
 //! **Invariant:** every route in `table` stands behind `auth::require`; what anybody may ask is
 //! listed in [`Admin::routes`] alone.
 
+mod app;
+mod app_set;
 mod apply;
 mod apply_files;
 mod apply_services;
@@ -26,6 +28,7 @@ mod invitation;
 mod kmfddm;
 mod kmfddm_status;
 mod nanohub;
+mod package;
 mod page;
 mod precondition;
 mod preview;
@@ -101,6 +104,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/enrollments/{id}/declarations", Read, get(status::declarations)),
         ("/api/v1/enrollments/{id}/status", Read, get(status::status)),
         ("/api/v1/enrollments/{id}/updates", Read, get(update::show)),
+        ("/api/v1/enrollments/{id}/apps", Read, get(app::list)),
         ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
         ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
         ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
@@ -135,6 +139,13 @@ fn table() -> Vec<Route> {
         ("/api/v1/assets/{identifier}", Read, get(asset::show)),
         ("/api/v1/assets/{identifier}", Admin, in_pieces(put(asset::put)).delete(asset::delete)),
         ("/api/v1/assets/{identifier}/content", Admin, get(asset::content)),
+        ("/api/v1/app-sets", Read, get(app_set::list)),
+        ("/api/v1/app-sets/{name}", Read, get(app_set::show)),
+        ("/api/v1/app-sets/{name}", Admin, put(app_set::put).delete(app_set::delete)),
+        ("/api/v1/packages", Read, get(package::list)),
+        ("/api/v1/packages/{identifier}", Read, get(package::show)),
+        ("/api/v1/packages/{identifier}", Admin, in_pieces(put(package::put)).delete(package::delete)),
+        ("/api/v1/packages/{identifier}/content", Admin, get(package::content)),
         ("/api/v1/uploads/{sha256}", Admin, in_pieces(put(upload::put)).get(upload::show)),
         ("/api/v1/update-policies", Read, get(update_policy::list)),
         ("/api/v1/update-policies/{group}", Read, get(update_policy::show)),

@@ -13,9 +13,9 @@ use crate::id::printable;
 
 #[derive(Args)]
 pub(super) struct Apply {
-    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`, `updates/<group>.json`,
-    /// `profiles/<identifier>.mobileconfig`, `assets/<identifier>.json` and `assets/<identifier>.data`,
-    /// `services/<identifier>.json` and `background-tasks/<identifier>.json`.
+    /// The folder that holds `declarations/<identifier>.json`, `groups/<name>.json`, `app-sets/<name>.json`,
+    /// `updates/<group>.json`, `profiles/<identifier>.mobileconfig`, `assets/<identifier>.json` and
+    /// `assets/<identifier>.data`, `services/<identifier>.json` and `background-tasks/<identifier>.json`.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Changes nothing; shows the difference and the enrollments that it would touch.
@@ -51,8 +51,7 @@ impl Apply {
             found.files.push((kind, paths));
         }
         if found.files.is_empty() {
-            let words =
-                "there is no folder declarations, groups, updates, profiles, assets or services in it";
+            let words = "there is no folder declarations, groups, app-sets, updates, profiles, assets or services in it";
             return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
         }
         found.body.insert("prune".into(), self.prune.into());

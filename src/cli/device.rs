@@ -1,4 +1,4 @@
-//! `russet device list|show|send`.
+//! `russet device list|show|apps|send`.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -17,6 +17,8 @@ pub(super) enum Device {
     List(List),
     /// Shows one device.
     Show(Show),
+    /// Lists the apps and packages that one device should have or reports.
+    Apps(Show),
     /// Queues a command and wakes the device.
     Send(Send),
 }
@@ -86,6 +88,7 @@ impl Device {
                 }
                 Ok(())
             }
+            Self::Apps(apps) => apps.apps().await,
             Self::Send(send) => send.run().await,
         }
     }
@@ -108,6 +111,33 @@ impl List {
                 text(item, "os_version"),
                 text(item, "last_seen_at"),
             ));
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn apps(self) -> Done {
+        let items = client::all(&self.common.load()?, &format!("{}/apps", enrollment(&self.id))).await?;
+        if self.json {
+            say(format!("{:#}", json!({"items": items})));
+            return Ok(());
+        }
+        for item in &items {
+            let reported = &item["reported"];
+            let mut line = format!(
+                "{:<32} {:<32} {:<12} {:<10} {}",
+                text(item, "declaration"),
+                text(reported, "identifier"),
+                text(reported, "state"),
+                text(reported, "version"),
+                item["left_out"].as_str().map(crate::id::printable).unwrap_or_default(),
+            );
+            for reason in reported["reasons"].as_array().into_iter().flatten() {
+                line.push(' ');
+                line.push_str(&text(reason, "words"));
+            }
+            say(line.trim_end());
         }
         Ok(())
     }

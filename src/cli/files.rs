@@ -1,6 +1,6 @@
 //! Objects as files: `DIR/declarations/<identifier>.json`, `DIR/groups/<name>.json`,
-//! `DIR/updates/<group>.json`, `DIR/services/<identifier>.json`, `DIR/background-tasks/<identifier>.json`.
-//! Profiles and assets are [`super::bytes`]'.
+//! `DIR/app-sets/<name>.json`, `DIR/updates/<group>.json`, `DIR/services/<identifier>.json`,
+//! `DIR/background-tasks/<identifier>.json`. Profiles and assets are [`super::bytes`]'.
 //!
 //! **Invariant:** nothing is read or written outside the folders, whatever an object is called.
 
@@ -14,9 +14,10 @@ use super::Failure;
 use crate::id::printable;
 
 /// The folders, each with the member of an object that its file is named after.
-pub(super) const FOLDERS: [(&str, &str); 5] = [
+pub(super) const FOLDERS: [(&str, &str); 6] = [
     ("declarations", "Identifier"),
     ("groups", "name"),
+    ("app-sets", "name"),
     ("updates", "group"),
     ("services", "identifier"),
     ("background-tasks", "identifier"),
@@ -26,6 +27,7 @@ pub(super) const ENDING: &str = ".json";
 /// What the API calls the objects of a folder.
 pub(super) fn list_of(folder: &'static str) -> &'static str {
     match folder {
+        "app-sets" => "app_sets",
         "updates" => "update_policies",
         "background-tasks" => "background_tasks",
         folder => folder,

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value as Json, json};
 
 use super::predicate::{Dialect, parse};
-use super::{Edit, PREFIX, generation, group, reads, served, snapshot};
+use super::{Edit, PREFIX, app, app_set, generation, group, reads, served, snapshot};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -52,6 +52,7 @@ pub struct Put {
 pub enum User {
     Declaration(String),
     Group(String),
+    AppSet(String),
 }
 
 impl Declaration {
@@ -177,6 +178,7 @@ pub fn put(tx: &Tx<'_>, checked: &Checked, force: bool, edit: Edit<'_>) -> Resul
     let mut payload = checked.payload.clone();
     let linked = served::resolve(tx, &mut payload, force)?;
     warnings.extend(linked.warnings.iter().cloned());
+    warnings.extend(app::check(tx, &checked.declaration_type, &mut payload)?);
     let known = get(tx, &checked.identifier)?;
     if let Some(known) = &known {
         stays_usable(tx, known, checked)?;
@@ -324,6 +326,7 @@ pub(super) fn used(words: String, users: &[User]) -> Error {
         .map(|user| match user {
             User::Declaration(identifier) => json!({"declaration": identifier}),
             User::Group(name) => json!({"group": name}),
+            User::AppSet(name) => json!({"app_set": name}),
         })
         .collect();
     Error::Conflict { words, details: Map::from_iter([("users".to_owned(), Json::Array(users))]) }
@@ -359,7 +362,7 @@ pub(super) fn change(
     Ok(token)
 }
 
-/// The declarations that name this one, and the groups that it is in.
+/// The declarations that name this one, and the groups and app sets that it is in.
 pub fn users(conn: &Connection, identifier: &str) -> Result<Vec<User>> {
     let mut statement = conn.prepare_cached(
         "SELECT identifier FROM declaration_references WHERE target = ?1 ORDER BY identifier",
@@ -367,5 +370,6 @@ pub fn users(conn: &Connection, identifier: &str) -> Result<Vec<User>> {
     let names = statement.query_map([identifier], |row| row.get(0).map(User::Declaration))?;
     let mut users = names.collect::<Result<Vec<_>, _>>()?;
     users.extend(group::with_declaration(conn, identifier)?.into_iter().map(User::Group));
+    users.extend(app_set::with_declaration(conn, identifier)?.into_iter().map(User::AppSet));
     Ok(users)
 }

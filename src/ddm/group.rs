@@ -14,7 +14,7 @@ use super::known::Known;
 use super::predicate::{Dialect, Predicate, Truth, parse};
 use super::subject::{KEYS, Subject};
 use super::update::policy;
-use super::{Edit, declaration, generation, reads, sync};
+use super::{Edit, app_set, declaration, generation, reads, sync};
 use crate::clock::Seconds;
 use crate::error::{Error, Result};
 use crate::id;
@@ -269,6 +269,11 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
     existing(tx, name)?;
     if name == DEFAULT {
         return Err(Error::conflict("the group default holds every device and stays; empty it instead"));
+    }
+    if let Some(set) = app_set::with_group(tx, name)?.first() {
+        return Err(Error::conflict(format!(
+            "the app set {set} goes to this group; change or delete that first"
+        )));
     }
     empty(tx, name)?;
     policy::forget(tx, name)?;

@@ -5,6 +5,7 @@
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
+use super::app_set;
 use super::own;
 use super::predicate::Facts;
 use super::status;
@@ -27,8 +28,13 @@ impl Facts for Known<'_> {
     }
 
     fn property(&self, name: &str) -> Option<Json> {
+        let active = if name == app_set::PROPERTY {
+            app_set::active(&app_set::list(self.conn, None, u32::MAX).ok()?, self.groups)
+        } else {
+            None
+        };
         // A property that is not set is known to be none.
-        Some(own::properties(self.subject, self.groups).remove(name).unwrap_or(Json::Null))
+        Some(own::properties(self.subject, self.groups, active).remove(name).unwrap_or(Json::Null))
     }
 
     fn key(&self, name: &str) -> Option<Json> {

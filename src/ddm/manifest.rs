@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::app_set::{self, AppSet};
 use super::group::{self, DEFAULT, Ranked};
 use super::own::{self, Capabilities};
 use super::predicate::Dialect;
@@ -18,7 +19,7 @@ use super::subject::Subject;
 use super::update::catalogue::Catalogue;
 use super::update::standing::Standing;
 use super::update::{self, Updates};
-use super::{declaration, generation, plans, reads};
+use super::{declaration, generation, personal_address, plans, reads, served};
 use crate::error::Result;
 use crate::id;
 use crate::schema::declarations::{Combine, Kind, Target, combine, left_out};
@@ -64,6 +65,9 @@ pub struct Plan {
     updates: Updates,
     /// Status items for tests that somebody's predicate reads.
     for_tests: BTreeSet<String>,
+    sets: Vec<AppSet>,
+    /// Which declaration points to which packages of this server.
+    packages: BTreeMap<String, BTreeSet<String>>,
 }
 
 struct Planned {
@@ -108,6 +112,8 @@ impl Plan {
             declarations,
             organization: serde_json::from_str(&generation::organization(conn)?).unwrap_or_default(),
             updates: Updates::read(conn)?,
+            sets: app_set::list(conn, None, u32::MAX)?,
+            packages: served::package_links(conn)?,
         })
     }
 
@@ -146,6 +152,12 @@ impl Plan {
         properties
     }
 
+    /// The packages that a set points to.
+    pub(super) fn packages_of(&self, manifest: &Manifest) -> BTreeSet<&str> {
+        let links = manifest.items.iter().filter_map(|item| self.packages.get(&item.identifier));
+        links.flatten().map(String::as_str).collect()
+    }
+
     /// What a channel should have.
     ///
     /// # Errors
@@ -156,7 +168,8 @@ impl Plan {
         names.retain(|name| name != DEFAULT);
         names.sort();
         let capabilities = Capabilities::of(conn, &subject.id)?;
-        let own = own::items(subject, &capabilities, &names, &self.organization, &self.for_tests);
+        let sets = app_set::active(&self.sets, &names);
+        let own = own::items(subject, &capabilities, &names, sets, &self.organization, &self.for_tests);
         let target = subject.target(capabilities.types);
         let updates = self.updates.told(conn, subject, &groups, target.as_ref())?;
 
@@ -167,6 +180,7 @@ impl Plan {
         let mut items: Vec<Item> = own.into_iter().filter(|item| can_have(item, target.as_ref())).collect();
         items.extend(updates.items);
         items.extend(choice.activations(&groups));
+        items.extend(choice.activations_of_sets(&groups));
         items.extend(choice.kept().map(|(identifier, planned)| Item {
             kind: planned.kind,
             identifier: identifier.to_owned(),
@@ -174,6 +188,7 @@ impl Plan {
             server_token: planned.server_token.clone(),
             own: None,
         }));
+        personal_address::renewed(conn, &subject.id, &self.packages, &mut items)?;
         items.sort_by(|one, other| (one.kind, &one.identifier).cmp(&(other.kind, &other.identifier)));
         let token = token(&items);
         let mut left_out = choice.left_out();
@@ -244,6 +259,11 @@ impl<'p> Choice<'p> {
         for (rank, group) in groups.iter().enumerate() {
             for identifier in &group.declarations {
                 choice.want(identifier, Some(rank));
+            }
+            for set in plan.sets.iter().filter(|set| set.groups.contains(&group.name)) {
+                for identifier in &set.declarations {
+                    choice.want(identifier, Some(rank));
+                }
             }
         }
         choice
@@ -366,16 +386,7 @@ impl<'p> Choice<'p> {
     /// An activation for each group whose configurations nobody's activation names. One that is itself
     /// left out counts: without its predicate they are not to apply.
     fn activations(&self, groups: &[&'p Ranked]) -> Vec<Item> {
-        let activations =
-            self.wanted.keys().map(|name| self.planned(name)).filter(|it| it.kind == Kind::Activation);
-        let named: BTreeSet<&str> =
-            activations.flat_map(|activation| &activation.names).map(String::as_str).collect();
-        let kept: BTreeSet<&str> = self
-            .kept()
-            .filter(|(_, planned)| planned.kind == Kind::Configuration)
-            .map(|(identifier, _)| identifier)
-            .filter(|identifier| !named.contains(identifier))
-            .collect();
+        let kept = self.left_to_us();
         groups
             .iter()
             .filter_map(|group| {
@@ -384,6 +395,38 @@ impl<'p> Choice<'p> {
                 (!configurations.is_empty()).then(|| own::activation(group, &configurations))
             })
             .collect()
+    }
+
+    /// The configurations that this channel gets and nobody's activation names.
+    fn left_to_us(&self) -> BTreeSet<&'p str> {
+        let activations =
+            self.wanted.keys().map(|name| self.planned(name)).filter(|it| it.kind == Kind::Activation);
+        let named: BTreeSet<&str> =
+            activations.flat_map(|activation| &activation.names).map(String::as_str).collect();
+        self.kept()
+            .filter(|(_, planned)| planned.kind == Kind::Configuration)
+            .map(|(identifier, _)| identifier)
+            .filter(|identifier| !named.contains(identifier))
+            .collect()
+    }
+
+    /// An activation for each set and each of its groups that the channel is in.
+    fn activations_of_sets(&self, groups: &[&'p Ranked]) -> Vec<Item> {
+        if self.plan.sets.is_empty() {
+            return Vec::new();
+        }
+        let kept = self.left_to_us();
+        let mut items = Vec::new();
+        for set in &self.plan.sets {
+            for group in groups.iter().filter(|group| set.groups.contains(&group.name)) {
+                let of_set = set.declarations.iter().map(String::as_str);
+                let configurations: Vec<&str> = of_set.filter(|name| kept.contains(name)).collect();
+                if !configurations.is_empty() {
+                    items.push(own::activation_of_set(set, group, &configurations));
+                }
+            }
+        }
+        items
     }
 
     fn left_out(&self) -> Vec<LeftOut> {

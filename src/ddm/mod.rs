@@ -12,12 +12,14 @@
 //! **Invariant:** the DeclarationsToken is a function of the set of declarations and nothing else, and
 //! between the list and the last fetch a device is served from one and the same set.
 
+pub mod app_set;
 pub mod compliance;
 pub mod declaration;
 pub mod generation;
 pub mod group;
 pub mod manifest;
 pub mod membership;
+pub mod personal_address;
 pub mod plans;
 pub mod predicate;
 pub mod preview;
@@ -30,6 +32,7 @@ pub mod subject;
 pub mod sync;
 pub mod update;
 
+mod app;
 mod known;
 mod own;
 
@@ -56,6 +59,7 @@ pub struct Edit<'a> {
 /// The database's.
 pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
     sync::forget(tx, enrollment_id)?;
+    personal_address::forget(tx, enrollment_id)?;
     status::forget(tx, enrollment_id)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! For everybody: a subscription to all that the device can report, within an activation; what this
 //! server can do; whose device it is; and its tags, groups and shard as properties that predicates can
-//! read. For each group: an activation of the configurations that no other activation names.
+//! read. For each group: an activation of the configurations that no other activation names; and for each set of
+//! apps one that holds while the set is active.
 //!
 //! **Invariant:** their identifiers begin with [`PREFIX`], and nobody else's do.
 
@@ -10,6 +11,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
 
+use super::app_set::{self, AppSet};
 use super::declaration::token;
 use super::group::Ranked;
 use super::manifest::Item;
@@ -114,6 +116,7 @@ pub(super) fn items(
     subject: &Subject,
     capabilities: &Capabilities,
     groups: &[String],
+    sets: Option<Vec<String>>,
     organization: &Map<String, Json>,
     for_tests: &BTreeSet<String>,
 ) -> Vec<Item> {
@@ -125,7 +128,7 @@ pub(super) fn items(
             "server-capabilities",
             &json!({"Version": "1.0.0", "SupportedFeatures": {}}),
         ),
-        item(PROPERTIES, "properties", &properties(subject, groups).into()),
+        item(PROPERTIES, "properties", &properties(subject, groups, sets).into()),
     ];
     if !subscription.is_empty() {
         items.push(item(
@@ -159,12 +162,31 @@ pub(super) fn activation(group: &Ranked, configurations: &[&str]) -> Item {
     item("com.apple.activation.simple", &format!("group.{hash}"), &payload)
 }
 
-/// The payload of a channel's `management.properties`.
-pub(super) fn properties(subject: &Subject, groups: &[String]) -> Map<String, Json> {
+/// The activation of a set's configurations on the devices of a group; they are in order.
+pub(super) fn activation_of_set(set: &AppSet, group: &Ranked, configurations: &[&str]) -> Item {
+    let name = format!("{}\0{}", set.name, group.name);
+    let hash = id::hex(&id::sha256(name.as_bytes())[..16]);
+    let mut predicate = set.predicate();
+    if let Some(condition) = &group.predicate {
+        predicate = format!("{predicate} AND ({condition})");
+    }
+    let payload = json!({"StandardConfigurations": configurations, "Predicate": predicate});
+    item("com.apple.activation.simple", &format!("set.{hash}"), &payload)
+}
+
+/// The payload of a channel's `management.properties`; `sets` are the active ones, if any concern it.
+pub(super) fn properties(
+    subject: &Subject,
+    groups: &[String],
+    sets: Option<Vec<String>>,
+) -> Map<String, Json> {
     let mut properties = Map::new();
     properties.insert("tags".into(), subject.tags.clone().into());
     properties.insert("groups".into(), groups.into());
     properties.insert("shard".into(), shard(&subject.id).into());
+    if let Some(sets) = sets {
+        properties.insert(app_set::PROPERTY.into(), sets.into());
+    }
     properties
 }
 

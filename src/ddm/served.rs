@@ -11,12 +11,12 @@ mod address;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use address::Kind;
 
 use super::declaration::{self, User};
-use super::{Edit, snapshot, sync};
+use super::{Edit, personal_address, snapshot, sync};
 use crate::config::Origin;
 use crate::error::{Error, Result};
 use crate::storage::Tx;
@@ -60,7 +60,7 @@ pub fn set_public_url(tx: &Tx<'_>, url: &str) -> Result<()> {
     Ok(())
 }
 
-fn public_url(conn: &Connection) -> Result<String> {
+pub(super) fn public_url(conn: &Connection) -> Result<String> {
     Ok(conn.prepare_cached("SELECT public_url FROM served_at")?.query_row([], |row| row.get(0))?)
 }
 
@@ -145,7 +145,7 @@ pub fn remove(tx: &Tx<'_>, kind: Kind, identifier: &str) -> Result<()> {
     }
     tx.prepare_cached("DELETE FROM served WHERE kind = ?1 AND identifier = ?2")?
         .execute([kind.word(), identifier])?;
-    Ok(())
+    if kind == Kind::Package { personal_address::forget_package(tx, identifier) } else { Ok(()) }
 }
 
 /// The declarations that point to it.
@@ -171,25 +171,66 @@ fn linked_by(conn: &Connection, kind: Kind, identifier: &str) -> Result<Vec<Stri
 /// The database's.
 pub fn is_for(conn: &Connection, enrollment_id: &str, kind: Kind, identifier: &str) -> Result<bool> {
     let Some(sync) = sync::find(conn, enrollment_id)? else { return Ok(false) };
-    let base = public_url(conn)?;
-    let wanted = (kind, identifier.to_owned());
-    let path = format!("{}{identifier}", kind.folder());
     for token in sync.told_token.iter().chain([&sync.token]) {
-        for body in snapshot::mentioning(conn, token, &path)? {
-            let Ok(mut body) = serde_json::from_str::<Map<String, Json>>(&body) else { continue };
-            let mut found = false;
-            if let Some(Json::Object(payload)) = body.get_mut("Payload") {
-                each_address(payload, &mut |place| {
-                    found |= link(&base, place.text()).as_ref() == Some(&wanted);
-                    Ok(())
-                })?;
-            }
-            if found {
-                return Ok(true);
-            }
+        if is_in(conn, token, kind, identifier)? {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a declaration of this set points to it.
+///
+/// # Errors
+/// The database's.
+pub(super) fn is_in(conn: &Connection, token: &str, kind: Kind, identifier: &str) -> Result<bool> {
+    let base = public_url(conn)?;
+    let wanted = (kind, identifier.to_owned());
+    let path = format!("{}{identifier}", kind.folder());
+    for body in snapshot::mentioning(conn, token, &path)? {
+        let Ok(mut body) = serde_json::from_str::<Map<String, Json>>(&body) else { continue };
+        let mut found = false;
+        if let Some(Json::Object(payload)) = body.get_mut("Payload") {
+            each_address(payload, &mut |place| {
+                found |= link(&base, place.text()).as_ref() == Some(&wanted);
+                Ok(())
+            })?;
+        }
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The packages that a payload points to; each address is given to `replaced`, which may say what is to
+/// stand there instead.
+pub(super) fn packages(
+    conn: &Connection,
+    payload: &mut Map<String, Json>,
+    replaced: &mut dyn FnMut(&str) -> Result<Option<String>>,
+) -> Result<()> {
+    let base = public_url(conn)?;
+    each_address(payload, &mut |place| {
+        if let Some((Kind::Package, name)) = link(&base, place.text())
+            && let Some(instead) = replaced(&name)?
+        {
+            place.set(address_under(&base, Kind::Package, &instead));
+        }
+        Ok(())
+    })
+}
+
+/// Which declaration points to which package.
+pub(super) fn package_links(conn: &Connection) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut statement =
+        conn.prepare_cached("SELECT declaration, identifier FROM served_links WHERE kind = 'package'")?;
+    let mut links = BTreeMap::<_, BTreeSet<String>>::new();
+    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (declaration, package) = row?;
+        links.entry(declaration).or_default().insert(package);
+    }
+    Ok(links)
 }
 
 /// What a declaration points to.

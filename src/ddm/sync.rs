@@ -13,8 +13,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::manifest::Plan;
-use super::snapshot;
 use super::subject::Subject;
+use super::{personal_address, snapshot};
 use crate::clock::{self, HOUR, MINUTE, Seconds};
 use crate::error::Result;
 use crate::schema::declarations::{Kind, is_identifier};
@@ -170,6 +170,7 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let changed = row.as_ref().is_none_or(|row| row.token != manifest.token);
     if changed {
         snapshot::keep(tx, &manifest)?;
+        personal_address::keep_only(tx, &subject.id, &plan.packages_of(&manifest))?;
     }
     let told = row.as_ref().and_then(|row| row.told_token.as_deref()) == Some(&manifest.token);
     let of_now = |row: &Sync| row.generation == plan.generation.generation;

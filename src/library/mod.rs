@@ -10,6 +10,7 @@
 
 pub mod asset;
 pub mod mobileconfig;
+pub mod package;
 pub mod profile;
 pub mod services;
 pub mod upload;

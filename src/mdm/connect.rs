@@ -13,7 +13,7 @@ use super::enrollment::{self, Facts};
 use super::ids::Ids;
 use super::queue::{self, Answered, Report, Status};
 use super::reply::{Refusal, Reply};
-use super::{Mdm, caller::Caller, event, renewal, sync, wake};
+use super::{Mdm, caller::Caller, event, package, renewal, sync, wake};
 use crate::ddm;
 use crate::error::{Error, Result};
 use crate::pki::identity::State;
@@ -124,6 +124,7 @@ fn exchange(
         None if !expired => sync::command(tx, seal, enrollment)?,
         next => next,
     };
+    let next = next.map(|command| package::in_command(tx, enrollment, command)).transpose()?;
     match queue::open_attempts(tx, enrollment)? {
         None => match ddm::sync::pause(tx, enrollment, tx.now())?.filter(|_| !expired) {
             None => wake::nothing_due(tx, enrollment)?,

@@ -3,6 +3,8 @@
 //! `Endpoint` names what the device wants, `Data` carries its status report. The answers are JSON.
 //! What they say is `ddm`'s; here they become replies.
 //!
+//! A declaration that leads to a package is given an address that is this channel's alone.
+//!
 //! **Invariant:** that a channel was given the items is on the disk before it gets them.
 
 use plist::Dictionary;
@@ -10,8 +12,8 @@ use plist::Dictionary;
 use super::ids::Ids;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, sync};
-use crate::ddm;
 use crate::ddm::sync::Endpoint;
+use crate::ddm::{self, personal_address};
 use crate::error::Error;
 use crate::plist;
 
@@ -66,6 +68,13 @@ pub(super) async fn handle(
         }
     };
     let answer = answer.ok_or(Refusal::NotFound)?;
+    if matches!(endpoint, Endpoint::Declaration(..)) && personal_address::concerns(&answer.body) {
+        let personal = mdm.store.write("address.give", move |tx| {
+            super::still_speaks(tx, &fingerprint)?;
+            personal_address::personal(tx, &channel, answer.body)
+        });
+        return Ok(Reply::Json(personal.await?));
+    }
     if let Some(token) = answer.tells {
         mdm.store
             .write("sync.told", move |tx| {

@@ -33,6 +33,7 @@ mod connect;
 mod declarative_management;
 mod download;
 mod limit;
+mod package;
 mod token_update;
 
 use std::sync::Arc;
@@ -49,11 +50,12 @@ use crate::apns::Apns;
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 use crate::content::Contents;
 use crate::ddm;
+use crate::enroll::guesses::Guesses;
 use crate::enroll::{Enroll, session};
 use crate::error::{Error, Result};
 use crate::pki::identity::{self, Fingerprint, Identity, State};
 use crate::pki::seal::Seal;
-use crate::request::Peer;
+use crate::request::{self, Peer};
 use crate::storage::{Store, Tx};
 use caller::{Caller, Proxy};
 use contact::Contacts;
@@ -77,6 +79,8 @@ pub struct Mdm {
     pub contents: Contents,
     pub proxy: Arc<Proxy>,
     limits: Arc<limit::Limits>,
+    /// Addresses of packages that were asked for and are none, by network.
+    guesses: Arc<Guesses>,
     /// How long before its expiry an identity is renewed.
     renew_before: Seconds,
 }
@@ -101,6 +105,7 @@ impl Mdm {
             contents: contents.clone(),
             proxy: Arc::new(proxy),
             limits: Arc::default(),
+            guesses: Arc::default(),
             renew_before: i64::from(renew_before_days) * DAY,
         }
     }
@@ -112,6 +117,7 @@ impl Mdm {
             .route("/mdm/connect", put(connect))
             .route("/mdm/profiles/{identifier}", get(download::profile))
             .route("/mdm/assets/{identifier}", get(download::asset))
+            .merge(package::routes().layer(request::forwarded(&self.proxy.trusted)))
             .with_state(self.clone())
     }
 

@@ -15,7 +15,7 @@ use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
 use crate::clock::DAY;
 use crate::config::TlsMode;
-use crate::ddm;
+use crate::ddm::{self, app_set};
 use crate::enroll::{Signer, session};
 use crate::error::Result;
 use crate::library::upload;
@@ -41,6 +41,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     every(tasks, app, "expiry", Duration::from_secs(60), |app| async move {
         app.store.write("commands.expire", queue::expire_all).await
     });
+    every(tasks, app, "app sets", Duration::from_secs(5), |app| async move { turn_sets(&app).await });
     every(tasks, app, "files", Duration::from_secs(3600), |app| async move {
         app.store.write("uploads.thin", upload::thin).await?;
         app.mdm.contents.sweep(&app.store).await
@@ -121,6 +122,21 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Switches the sets of apps whose time has come.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn turn_sets(app: &App) -> Result<()> {
+    let now = app.store.clock().now();
+    if !app.store.peek(|conn| app_set::is_due(conn, now))? {
+        return Ok(());
+    }
+    for (name, active) in app.store.write("app_sets.turn", app_set::turn).await? {
+        tracing::info!(set = name, active, "a set of apps was switched at its time");
+    }
+    Ok(())
 }
 
 /// Thins the history as `[retention]` says.

@@ -18,6 +18,7 @@
 mod answers;
 mod apple;
 mod apple_tls;
+pub mod artifact;
 mod ber;
 mod certificate;
 mod check_in;

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_declarations.sql"),
     include_str!("migrations/0003_contents.sql"),
     include_str!("migrations/0004_updates.sql"),
+    include_str!("migrations/0005_packages.sql"),
 ];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path, now: Seconds) -> Result<()> {

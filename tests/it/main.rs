@@ -19,6 +19,7 @@ mod fleet;
 mod hostile;
 mod library;
 mod names;
+mod packages;
 mod push;
 mod renewal;
 mod tls;

@@ -9,6 +9,7 @@ mod kmfddm;
 mod library;
 mod manners;
 mod nanomdm;
+mod packages;
 mod pages;
 mod services;
 mod slips;

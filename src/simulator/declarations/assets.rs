@@ -23,6 +23,7 @@ pub(super) struct Asset {
 impl super::Engine {
     /// What could not be downloaded is tried again; what is wrong in itself only when it changes.
     pub(super) fn forget_failed_downloads(&mut self) {
+        self.retry_apps();
         self.installed.retain(|_, installed| !installed.is_worth_another_try);
         self.assets.retain(|_, asset| {
             asset.data.as_ref().err().is_none_or(|reason| reason.code != "Error.AssetCannotBeDownloaded")

@@ -1,12 +1,11 @@
 //! What configurations that are in effect do to the device.
 //!
-//! Profiles of `legacy` come and go with their configurations; apps and packages are downloaded by
-//! their manifests; a test fails if it says so. Everything else that configurations change is read
+//! Profiles of `legacy` come and go with their configurations; apps and packages are queued
+//! ([`super::apps`]); a test fails if it says so. Everything else that configurations change is read
 //! from those in effect when it is asked for ([`super::status`]), so nothing is left when they go.
 //!
 //! **Invariant:** what a declaration brought is removed with it.
 
-use plist::Value;
 use serde_json::Value as Json;
 
 use super::apply::references;
@@ -17,13 +16,12 @@ use crate::simulator::profile::{Management, Profile};
 
 const CANNOT: &str = "Error.ConfigurationCannotBeApplied";
 
-/// What came of installing what a configuration points to.
+/// What came of installing the profile that a configuration points to.
 #[derive(Clone, Debug)]
 pub(super) struct Installed {
     pub(super) server_token: String,
-    /// PayloadIdentifier of the profile or bundle identifier of the app, or why not.
+    /// Its PayloadIdentifier, or why not.
     pub(super) outcome: Result<String, Reason>,
-    is_profile: bool,
     /// Whether the server could not be reached or was in trouble.
     pub(super) is_worth_another_try: bool,
 }
@@ -58,6 +56,7 @@ impl Device {
             engine.states.insert(asset, State::invalid(true, reason));
         }
         self.install_declared(channel).await;
+        self.engine(channel).settle_apps();
         if channel == Channel::Device {
             self.follow_updates();
         }
@@ -97,34 +96,23 @@ impl Device {
             return done;
         }
         let payload = &declaration.payload;
-        let is_profile = match declaration.declaration_type.as_str() {
+        match declaration.declaration_type.as_str() {
             "com.apple.configuration.management.test" if payload["ReturnStatus"] == "Failed" => {
                 return Err(Reason::error(CANNOT, "Configuration cannot be applied"));
             }
-            "com.apple.configuration.legacy" | "com.apple.configuration.legacy.interactive" => true,
-            "com.apple.configuration.app.managed" | "com.apple.configuration.package"
-                if payload["ManifestURL"].is_string()
-                    && payload["InstallBehavior"]["Install"] == "Required" =>
-            {
-                false
-            }
+            "com.apple.configuration.legacy" | "com.apple.configuration.legacy.interactive" => {}
             _ => return Ok(()),
-        };
+        }
         let known = self.engine(channel).installed.get(identifier).cloned();
         if let Some(known) = known.as_ref().filter(|known| known.server_token == declaration.server_token) {
-            return if is_profile { known.outcome.clone().map(drop) } else { Ok(()) };
+            return known.outcome.clone().map(drop);
         }
-        let outcome = if is_profile {
-            self.install_declared_profile(payload, channel).await
-        } else {
-            self.install_manifest(payload["ManifestURL"].as_str().unwrap_or_default()).await
-        };
+        let outcome = self.install_declared_profile(payload, channel).await;
         let is_worth_another_try = outcome.as_ref().is_err_and(|failed| failed.is_worth_another_try);
-        let code = if is_profile { CANNOT } else { "Error.DownloadFailed" };
-        let outcome = outcome.map_err(|failed| Reason::error(code, failed.words));
-        let said = if is_profile { outcome.clone().map(drop) } else { Ok(()) };
+        let outcome = outcome.map_err(|failed| Reason::error(CANNOT, failed.words));
+        let said = outcome.clone().map(drop);
         let server_token = declaration.server_token.clone();
-        let installed = Installed { server_token, outcome, is_profile, is_worth_another_try };
+        let installed = Installed { server_token, outcome, is_worth_another_try };
         self.engine(channel).installed.insert(identifier.to_owned(), installed);
         // The profile that it replaces goes, unless it was replaced under the same identifier.
         self.retract(known.into_iter());
@@ -165,33 +153,6 @@ impl Device {
         own.is_some() && own == authority(url)
     }
 
-    /// Downloads what a manifest lists; answers the bundle identifier.
-    async fn install_manifest(&mut self, url: &str) -> Result<String, Failed> {
-        let failed = |words: &str| Failed::from(words.to_owned());
-        let bytes = self.download("manifest", url).await?;
-        let manifest = Value::from_reader_xml(bytes.as_slice()).ok().and_then(Value::into_dictionary);
-        let item = manifest
-            .as_ref()
-            .and_then(|manifest| manifest.get("items")?.as_array()?.first()?.as_dictionary());
-        let bundle = item
-            .and_then(|item| item.get("metadata")?.as_dictionary()?.get("bundle-identifier")?.as_string());
-        let asset = item.and_then(|item| item.get("assets")?.as_array()?.first()?.as_dictionary());
-        let url = asset.and_then(|asset| asset.get("url")?.as_string());
-        let (Some(bundle), Some(asset), Some(url)) = (bundle, asset, url) else {
-            return Err(failed("The manifest names no bundle-identifier or no url."));
-        };
-        let package = self.download("package", url).await?;
-        let hashes = asset.get("sha256-hashes").and_then(Value::as_array);
-        let chunk = asset.get("sha256-size").and_then(Value::as_unsigned_integer);
-        if let (Some(hashes), Some(chunk)) = (hashes, chunk.and_then(|size| usize::try_from(size).ok())) {
-            let found = package.chunks(chunk.max(1)).map(|part| crate::id::hex(&crate::id::sha256(part)));
-            if !found.eq(hashes.iter().map(|hash| hash.as_string().unwrap_or_default().to_lowercase())) {
-                return Err(failed("The package is not what its hashes say."));
-            }
-        }
-        Ok(bundle.to_owned())
-    }
-
     /// Fetches with the device's identity.
     async fn download(&mut self, what: &str, url: &str) -> Result<Vec<u8>, Failed> {
         let fetched = self.fetch(url).await;
@@ -207,7 +168,7 @@ impl Device {
 
     /// Removes profiles whose configurations are gone, unless another one brought them too.
     fn retract(&mut self, gone: impl Iterator<Item = Installed>) {
-        for identifier in gone.filter(|gone| gone.is_profile).filter_map(|gone| gone.outcome.ok()) {
+        for identifier in gone.filter_map(|gone| gone.outcome.ok()) {
             if !self.is_declared(&identifier) {
                 self.profiles.retain(|profile| profile.identifier != identifier);
             }
@@ -218,8 +179,6 @@ impl Device {
     pub(in crate::simulator) fn is_declared(&self, profile: &str) -> bool {
         let engines = [Some(&self.declarations), self.user.as_ref().map(|user| &user.declarations)];
         let mut installed = engines.into_iter().flatten().flat_map(|engine| engine.installed.values());
-        installed.any(|installed| {
-            installed.is_profile && installed.outcome.as_deref().is_ok_and(|name| name == profile)
-        })
+        installed.any(|installed| installed.outcome.as_deref().is_ok_and(|name| name == profile))
     }
 }

@@ -7,6 +7,7 @@
 //! **Invariant:** a declaration whose ServerToken is known is never fetched again.
 
 mod apply;
+mod apps;
 mod assets;
 mod capabilities;
 mod effects;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
+use self::apps::App;
 use self::assets::Asset;
 use self::capabilities::Platform;
 use self::effects::Installed;
@@ -49,6 +51,8 @@ pub struct Engine {
     assets: BTreeMap<String, Asset>,
     /// Profiles of `legacy` configurations, by the declaration's identifier.
     installed: BTreeMap<String, Installed>,
+    /// Apps and packages of configurations that are in effect, by the declaration's identifier.
+    apps: BTreeMap<String, App>,
 }
 
 /// A synchronisation that a command asked for, with the token that came with it.
@@ -134,7 +138,9 @@ impl Device {
     /// answers whether there was anything.
     pub async fn report_changes(&mut self, channel: Channel) -> Result<bool, super::Fault> {
         self.apply(channel).await;
-        self.report_status(channel, report::When::Changed).await
+        let reported = self.report_status(channel, report::When::Changed).await?;
+        self.install_apps(channel).await?;
+        Ok(reported)
     }
 
     /// Sends a status report, even if nothing changed; the first one is full.

@@ -69,8 +69,8 @@ impl Device {
                 Some((count, reason, at)) => json!({ "count": count, "reason": reason, "timestamp": at }),
                 None => json!({ "count": 0 }),
             },
-            "app.managed.list" => self.declared_apps(channel, "app.managed", "managed"),
-            "package.list" => self.declared_apps(channel, "package", "installed"),
+            "app.managed.list" => self.engine_of(channel).listed_apps("app.managed"),
+            "package.list" => self.engine_of(channel).listed_apps("package"),
             _ if item.starts_with("account.list.") => self.accounts(channel, &item["account.list.".len()..]),
             "test.array-value" => json!([{ "key1": "one", "key2": "two" }]),
             "test.boolean-value" => json!(true),
@@ -114,36 +114,6 @@ impl Device {
             }
         }
         Json::Array(list)
-    }
-
-    /// Apps or packages; those that are not required wait for the user.
-    fn declared_apps(&self, channel: Channel, name: &'static str, done: &str) -> Json {
-        let engine = self.engine_of(channel);
-        let list = engine.in_effect(name).map(|(identifier, declaration)| {
-            let payload = &declaration.payload;
-            let named = ["BundleID", "AppStoreID", "AppComposedIdentifier"]
-                .iter()
-                .find_map(|key| payload[*key].as_str())
-                .unwrap_or(identifier);
-            let required = payload["InstallBehavior"]["Install"] == "Required";
-            let mut entry = json!({
-                "identifier": named,
-                "declaration-identifier": identifier,
-                "name": named,
-                "version": "1",
-                "state": if required { done } else { "optional" },
-            });
-            match engine.installed.get(identifier).map(|installed| &installed.outcome) {
-                Some(Ok(bundle)) => entry["identifier"] = json!(bundle),
-                Some(Err(reason)) => {
-                    entry["state"] = json!("failed");
-                    entry["reasons"] = json!([reason.report()]);
-                }
-                None => {}
-            }
-            entry
-        });
-        Json::Array(list.collect())
     }
 
     fn accounts(&self, channel: Channel, kind: &str) -> Json {

@@ -68,7 +68,8 @@ impl Device {
         }
         self.engine(channel).forget_failed_downloads();
         self.apply(channel).await;
-        self.report_status(channel, When::Changed).await.map(drop)
+        self.report_status(channel, When::Changed).await?;
+        self.install_apps(channel).await
     }
 
     async fn fetch_declarations(&mut self, channel: Channel) -> Result<(), Fault> {

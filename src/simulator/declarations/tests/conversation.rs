@@ -1,6 +1,6 @@
 //! Synchronisations over the wire.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::server::Server;
 use super::{ON_DEVICE, activates, code};
@@ -128,23 +128,24 @@ async fn assets_are_fetched_when_used_and_verified() {
 async fn a_package_is_downloaded_by_its_manifest() {
     let server = Server::start().await;
     let mut mac = server.device(Kind::Mac);
-    let manifest = |hash: &str| {
+    let manifest = |name: &str, hash: &str| {
         format!(
             r#"<plist version="1.0"><dict><key>items</key><array><dict>
-            <key>metadata</key><dict><key>bundle-identifier</key><string>org.example.tool</string></dict>
+            <key>metadata</key><dict><key>bundle-identifier</key><string>{name}</string>
+            <key>kind</key><string>software</string><key>title</key><string>Tool</string></dict>
             <key>assets</key><array><dict><key>kind</key><string>software-package</string>
             <key>url</key><string>{}/tool.pkg</string><key>sha256-size</key><integer>2</integer>
-            <key>sha256-hashes</key><array><string>{hash}</string><string>{}</string></array></dict></array>
+            <key>sha256s</key><array><string>{hash}</string><string>{}</string></array></dict></array>
             </dict></array></dict></plist>"#,
             server.url,
             crate::id::hex(&crate::id::sha256(b"c")),
         )
     };
-    let fine = manifest(&crate::id::hex(&crate::id::sha256(b"ab"))).into_bytes();
+    let fine = manifest("org.example.tool", &crate::id::hex(&crate::id::sha256(b"ab"))).into_bytes();
     server.with(|state| {
         state.files.insert("/tool.pkg".into(), ("application/octet-stream", b"abc".to_vec()));
         state.files.insert("/fine".into(), ("text/xml", fine));
-        state.files.insert("/altered".into(), ("text/xml", manifest("00").into_bytes()));
+        state.files.insert("/altered".into(), ("text/xml", manifest("org.example.other", "00").into_bytes()));
     });
     let package = |path: &str| {
         json!({
@@ -158,17 +159,32 @@ async fn a_package_is_downloaded_by_its_manifest() {
     let items = json!({ "StatusItems": [{ "Name": "package.list" }] });
     server.declare("s", "configuration.management.status-subscriptions", items);
     mac.synchronise(ON_DEVICE).await.unwrap();
-    let list = server.with(|state| state.reports[0]["StatusItems"]["package"]["list"].clone());
-    let said = |at: usize| (list[at]["identifier"].clone(), list[at]["state"].clone());
-    assert_eq!(said(0), (json!("org.example.tool"), json!("installed")));
-    assert_eq!(
-        (said(1).1, &list[1]["reasons"][0]["code"]),
-        (json!("failed"), &json!("Error.DownloadFailed"))
-    );
+    let lists = server.with(|state| {
+        let lists = state.reports.iter().map(|report| report["StatusItems"]["package"]["list"].clone());
+        lists.collect::<Vec<_>>()
+    });
+    let state = |report: usize, name: &str| {
+        let list = lists[report].as_array().unwrap();
+        let entry = list.iter().find(|entry| entry["identifier"] == name && entry["_removed"].is_null());
+        entry.map(|entry| (entry["state"].as_str().unwrap(), entry["reasons"][0]["code"].clone()))
+    };
+    // Before the manifests are read, devices know them by their declarations.
+    assert_eq!(state(0, "p1"), Some(("queued", Json::Null)));
+    assert_eq!(state(0, "p2"), Some(("queued", Json::Null)));
+    let (tool, other) = ("org.example.tool", "org.example.other");
+    assert_eq!((state(1, tool), state(1, "p1")), (Some(("installing", Json::Null)), None));
+    assert_eq!(state(2, tool), Some(("installed", Json::Null)));
+    assert_eq!(state(2, other), Some(("failed", json!("Error.InstallFailed"))));
+    assert_eq!(mac.app_state(ON_DEVICE, "p1"), Some("installed"));
+    assert_eq!(mac.app_state(ON_DEVICE, "p2"), Some("failed"));
+    let asked = server.asked();
+    let of_packages = asked.iter().filter(|path| path.starts_with('/')).collect::<Vec<_>>();
+    assert_eq!(of_packages, ["/fine", "/altered", "/tool.pkg", "/tool.pkg"]);
 
     server.declare("a", "activation.simple", activates(&["s"]));
     mac.synchronise(ON_DEVICE).await.unwrap();
-    let list = server.with(|state| state.reports[1]["StatusItems"]["package"]["list"].clone());
-    assert_eq!(list[0], json!({ "identifier": "org.example.tool", "_removed": true }));
-    assert_eq!((mac.declarations.fetched, mac.declarations.reports), (5, 2));
+    let list = server.with(|state| state.reports.last().unwrap()["StatusItems"]["package"]["list"].clone());
+    let gone = |name: &str| json!({ "identifier": name, "_removed": true });
+    assert_eq!(list, json!([gone(other), gone(tool)]));
+    assert_eq!((mac.declarations.fetched, mac.declarations.reports), (5, 4));
 }
