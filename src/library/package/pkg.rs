@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
 const DEEPEST: usize = 64;
-const MOST_ELEMENTS: usize = 100_000;
+const MOST_EVENTS: usize = 100_000;
 /// More packages inside of one are not listed.
 const MOST_INSIDE: usize = 100;
 
@@ -89,7 +89,7 @@ impl Said {
         let mut reader = Reader::from_str(document);
         reader.config_mut().expand_empty_elements = true;
         let (mut said, mut depth, mut title) = (Self::default(), 0_usize, None);
-        for _ in 0..MOST_ELEMENTS {
+        for _ in 0..MOST_EVENTS {
             match reader.read_event().map_err(|_| damaged())? {
                 Event::Start(tag) => {
                     depth += 1;

@@ -235,6 +235,10 @@ fn bombs_are_refused_at_once() {
     refused(&xar_of(&deep, b""));
     let many = format!("<xar><toc>{}</toc></xar>", "<file></file>".repeat(600_000));
     assert!(refused(&xar_of(&many, b"")).contains("more than"));
+    // Long names of folders are not repeated for each file in them.
+    let children = "<file><name>x</name></file>".repeat(50_000);
+    let nested = format!("<xar><toc><file><name>{}</name>{children}</file></toc></xar>", "y".repeat(60_000));
+    assert!(refused(&xar_of(&nested, b"")).contains("neither a Distribution"));
     let document = vec![b' '; 64 << 20];
     assert!(refused(&xar(&[("Distribution", document)], "")).contains("larger"));
 }

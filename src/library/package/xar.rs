@@ -2,8 +2,8 @@
 //!
 //! A header, a table of contents as XML under zlib, and a heap. Nothing is unpacked to the disk.
 //!
-//! **Invariant:** the table is bounded in bytes, elements and depth before and while it is read, and no
-//! text of it is looked up or expanded.
+//! **Invariant:** the table is bounded in bytes, events and depth before and while it is read, and no text of
+//! it is looked up or expanded.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,14 +23,13 @@ const LONGEST_HEADER: u64 = 4096;
 const LARGEST_PACKED: u64 = 8 * 1024 * 1024;
 const LARGEST_TABLE: u64 = 32 * 1024 * 1024;
 const DEEPEST: usize = 64;
-const MOST_ELEMENTS: usize = 500_000;
+const MOST_EVENTS: usize = 500_000;
 const LONGEST_TEXT: usize = 64 * 1024;
 
-/// A file at the top of the archive, or one folder below.
+/// A file at the top of the archive.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Member {
-    /// Its path, with slashes.
-    pub(super) path: String,
+struct Member {
+    name: String,
     offset: Option<u64>,
     length: Option<u64>,
     size: Option<u64>,
@@ -40,7 +39,7 @@ pub(super) struct Member {
 /// What the table says.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub(super) members: Vec<Member>,
+    members: Vec<Member>,
     pub(super) signed: bool,
     pub(super) signed_by: Option<String>,
     heap: u64,
@@ -69,8 +68,8 @@ impl Table {
     }
 
     /// The bytes of a file in it; no more than `most`.
-    pub(super) fn content(&self, source: &mut Source<'_>, path: &str, most: u64) -> Result<Option<Vec<u8>>> {
-        let mut found = self.members.iter().filter(|member| member.path == path);
+    pub(super) fn content(&self, source: &mut Source<'_>, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        let mut found = self.members.iter().filter(|member| member.name == name);
         let Some(member) = found.next() else { return Ok(None) };
         if found.next().is_some() {
             return Err(damaged());
@@ -80,13 +79,13 @@ impl Table {
             None | Some("application/octet-stream") => Packed::Plainly,
             Some("application/x-gzip") => Packed::Zlib,
             Some(other) => {
-                let words = format!("{path} in it is packed as {}, which is not read here.", text(other));
+                let words = format!("{name} in it is packed as {}, which is not read here.", text(other));
                 return Err(Error::invalid(words));
             }
         };
         let at = self.heap.checked_add(offset).ok_or_else(truncated)?;
         let bound = Bound { most, size: member.size, crc: None };
-        source.unpacked((at, length), packed, bound, path).map(Some)
+        source.unpacked((at, length), packed, bound, name).map(Some)
     }
 }
 
@@ -105,7 +104,7 @@ impl Reading {
     fn whole(mut self, table: &str) -> Result<Table> {
         let mut reader = Reader::from_str(table);
         reader.config_mut().expand_empty_elements = true;
-        for _ in 0..MOST_ELEMENTS {
+        for _ in 0..MOST_EVENTS {
             match reader.read_event().map_err(|_| damaged())? {
                 Event::Start(tag) => {
                     if self.open.len() >= DEEPEST {
@@ -170,7 +169,7 @@ impl Reading {
         match (name.as_str(), parent) {
             ("file", _) => {
                 let file = self.files.pop().ok_or_else(damaged)?;
-                if self.files.len() < 2 && !file.path.is_empty() {
+                if self.files.is_empty() && !file.name.is_empty() {
                     self.table.members.push(file);
                 }
             }
@@ -182,10 +181,8 @@ impl Reading {
                     );
                     return Err(Error::invalid(words));
                 }
-                let folder = self.files.len().checked_sub(2).and_then(|at| self.files.get(at));
-                let path = folder.map_or_else(|| text.clone(), |folder| format!("{}/{text}", folder.path));
                 if let Some(file) = self.files.last_mut() {
-                    file.path = path;
+                    file.name = text;
                 }
             }
             ("offset" | "length" | "size", "data") if before == Some("file") => {
