@@ -82,7 +82,8 @@ fn apps(conn: &Connection, id: &str) -> Result<Vec<(String, Value)>> {
         .into_iter()
         .map(|(path, one, at)| {
             let name = text(&one, "identifier").unwrap_or_default();
-            let item = json!({"declaration": null, "type": TYPES.iter().find(|(_, item)| *item == path).map(|(named, _)| *named), "reported": shown(&one, &at)});
+            let named = TYPES.iter().find(|(_, item)| *item == path).map(|(named, _)| *named);
+            let item = json!({"declaration": null, "type": named, "reported": shown(&one, &at)});
             (format!("2 {path} {name}"), item)
         })
         .collect();

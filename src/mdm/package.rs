@@ -3,9 +3,9 @@
 //! Also [`in_command`], for the commands that install apps on systems without the declarations.
 //!
 //! The part of a device that fetches these presents no identity, so the address is the proof: a random
-//! token for each channel, that was in the declaration which the channel was handed ([`personal_address`]). What
-//! the channel should not have any more, it does not get, from then on. A channel that should have it
-//! and comes with a token that has ended is told of a new one by its declarations.
+//! token for each channel, that was in the declaration or command which the channel was handed
+//! ([`personal_address`]). What the channel should not have any more, it does not get, from then on. One
+//! that should have it and comes with a token that has ended is told of a new one by its declarations.
 //!
 //! **Invariant:** whatever is wrong with an address is answered alike, and no address is ever logged.
 
