@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::app_set::{self, AppSet};
 use super::group::{self, DEFAULT, Ranked};
-use super::own::{self, Capabilities};
+use super::own::{self, Capabilities, PREFIX};
 use super::predicate::Dialect;
 use super::subject::Subject;
 use super::update::catalogue::Catalogue;
@@ -125,7 +125,8 @@ impl Plan {
     /// Whether anybody wants something of a channel with this set: something that is not the server's own,
     /// or what it reports, to know who is in a group.
     pub(super) fn wants_something_of(&self, manifest: &Manifest) -> bool {
-        let is_wanted = |item: &Item| item.own.is_none() || update::is_of_policy(&item.identifier);
+        let is_wanted =
+            |item: &Item| !item.identifier.starts_with(PREFIX) || update::is_of_policy(&item.identifier);
         // What a policy means for a device may depend on what it has not said yet.
         let waits = |out: &LeftOut| update::is_of_policy(&out.identifier);
         manifest.items.iter().any(is_wanted)
