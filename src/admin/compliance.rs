@@ -21,6 +21,7 @@ use crate::ddm::compliance::{self, Compliance, Standing, Wants};
 use crate::ddm::group::{DEFAULT, Group, check_rule};
 use crate::ddm::manifest::Plan;
 use crate::ddm::membership;
+use crate::ddm::plans;
 use crate::ddm::predicate::{Predicate, Truth};
 use crate::ddm::{Subject, compliance::NAMES};
 use crate::error::{Error, Result};
@@ -161,7 +162,7 @@ fn walk(
     after: Option<String>,
     limit: u32,
 ) -> Result<Walked> {
-    let plan = Plan::read(conn)?;
+    let plan = plans::present(conn)?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut summary = after.is_none().then(Summary::default);
     let (mut items, mut after) = (Vec::new(), after.unwrap_or_default());
@@ -223,7 +224,7 @@ pub(super) async fn enrollment(
     let measure = Measure::of(&admin, &parameters)?;
     let found = admin.mdm.store.read(move |conn| {
         let subject = subject::of(conn, &id)?.ok_or_else(|| Error::NotFound("such enrollment".into()))?;
-        Ok(shown(&subject, &measure.apply(conn, &Plan::read(conn)?, &subject)?))
+        Ok(shown(&subject, &measure.apply(conn, &*plans::present(conn)?, &subject)?))
     });
     Ok(Json(found.await?))
 }

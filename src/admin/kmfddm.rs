@@ -25,7 +25,7 @@ use super::reply::Refusal;
 use super::{Admin, body, command, declaration, fleet, group};
 use crate::ddm::declaration::{self as declarations, User};
 use crate::ddm::group::{self as groups, DEFAULT};
-use crate::ddm::manifest::Plan;
+use crate::ddm::plans;
 use crate::ddm::{self, Edit};
 use crate::error::{Error, Result};
 use crate::mdm::{queue, subject, sync, wake};
@@ -268,7 +268,7 @@ fn concerned(conn: &Connection, named: Vec<(String, String)>) -> Result<Vec<Stri
     if sets.is_empty() && identifiers.is_empty() {
         return Ok(ids.into_iter().collect());
     }
-    let (plan, ranked) = (Plan::read(conn)?, groups::ranked(conn)?);
+    let (plan, ranked) = (plans::present(conn)?, groups::ranked(conn)?);
     let others = fleet::those(conn, |subject| {
         if groups::holding(conn, &ranked, subject)?.iter().any(|group| sets.contains(&group.name)) {
             return Ok(true);

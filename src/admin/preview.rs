@@ -12,7 +12,7 @@ use super::body::Object;
 use super::query::{Parameters, page};
 use super::reply::Refusal;
 use super::{Admin, declaration, fleet};
-use crate::ddm::manifest::Plan;
+use crate::ddm::plans;
 use crate::ddm::predicate::{Dialect, Predicate, Truth, parse};
 use crate::ddm::{Subject, group, membership, preview};
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ pub(super) async fn show(
         if activation.kind != Kind::Activation {
             return Err(Error::invalid("only an activation has a condition that could be previewed"));
         }
-        let plan = Plan::read(conn)?;
+        let plan = plans::present(conn)?;
         let subjects = fleet::subjects(conn, cursor.as_deref().unwrap_or_default(), limit + 1)?;
         let text = activation.payload.get("Predicate").and_then(Value::as_str);
         let truths = match text {

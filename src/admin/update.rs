@@ -12,7 +12,7 @@ use super::query::{Parameters, page};
 use super::reply::Refusal;
 use super::{Admin, fleet};
 use crate::clock::rfc3339;
-use crate::ddm::manifest::Plan;
+use crate::ddm::plans;
 use crate::ddm::status::change::changes;
 use crate::ddm::update::kept;
 use crate::ddm::update::standing::{Standing, State as Word};
@@ -30,7 +30,7 @@ fn standings(
     limit: u32,
     state: Option<&str>,
 ) -> Result<Vec<(String, Value)>> {
-    let (plan, catalogue) = (Plan::read(conn)?, kept::catalogue(conn)?);
+    let (plan, catalogue) = (plans::present(conn)?, kept::catalogue(conn)?);
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     loop {
@@ -63,7 +63,7 @@ pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> 
         let channel = subject::of(conn, &id)?.ok_or_else(missing)?;
         let device = subject::of(conn, &channel.device_id)?.ok_or_else(missing)?;
         let catalogue = kept::catalogue(conn)?;
-        let mut shown = Plan::read(conn)?.update_standing(conn, &catalogue, &device)?.shown;
+        let mut shown = plans::present(conn)?.update_standing(conn, &catalogue, &device)?.shown;
         let about =
             |path: &str| path.starts_with("softwareupdate.") || path.starts_with("device.operating-system.");
         let history = changes(conn, &device.id, MOST_CHANGES)?.into_iter().filter(|one| about(&one.path));

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
 
 use super::known::said_elsewhere;
-use super::manifest::Plan;
+use super::plans;
 use super::predicate::{Facts, Predicate, Truth};
 use super::status;
 use super::subject::Subject;
@@ -22,7 +22,7 @@ pub fn preview(
     predicate: &Predicate,
     subjects: &[Subject],
 ) -> Result<Vec<(String, Truth)>> {
-    let plan = if predicate.properties().is_empty() { None } else { Some(Plan::read(conn)?) };
+    let plan = if predicate.properties().is_empty() { None } else { Some(plans::present(conn)?) };
     let truths = subjects.iter().map(|subject| {
         let properties = match &plan {
             Some(plan) => plan.properties(&plan.manifest(conn, subject)?),

@@ -37,6 +37,8 @@ pub fn refresh(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
 /// # Errors
 /// The database's.
 pub fn refresh_device(tx: &Tx<'_>, device_id: &str) -> Result<()> {
+    // Where a quiet edit is still to be passed on, this is not taken for part of it.
+    ddm::sync::mark(tx, device_id)?;
     refresh(tx, device_id)?;
     let channels = enrollment::channels(tx, device_id)?;
     channels.iter().filter(|id| *id != device_id).try_for_each(|user| ddm::sync::mark(tx, user))

@@ -4,7 +4,7 @@ use russet::ddm::group::{self, Group};
 use russet::ddm::{Edit, declaration, standing};
 use russet::enroll::invitation::Wanted;
 use russet::error::Result;
-use russet::mdm::{subject, sync, wake};
+use russet::mdm::{enrollment, subject, sync, wake};
 use russet::schema::declarations::check;
 use russet::simulator::{Answer, Channel, Device, Kind, Status};
 use russet::storage::Tx;
@@ -382,4 +382,27 @@ async fn users_are_looked_at_in_the_background_when_their_device_changed() {
     sync::round(&appliance.app().mdm).await.unwrap();
     assert_eq!(stale(&appliance, &user), 0);
     assert_eq!(appliance.wakes(), [id, user]);
+}
+
+#[tokio::test]
+async fn what_becomes_known_between_a_quiet_edit_and_its_way_through_all_channels_wakes() {
+    let mut appliance = Appliance::start().await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    appliance
+        .edit(|tx| {
+            put(tx, &echo("c", "1"), LOUD)?;
+            group::add_declaration(tx, "default", "c", LOUD).map(drop)
+        })
+        .await;
+    settle(&mut phone).await;
+    sync::round(&appliance.app().mdm).await.unwrap();
+    assert_eq!(appliance.wakes(), Vec::<String>::new());
+    let id = phone.udid.clone();
+    appliance
+        .edit(move |tx| {
+            put(tx, &echo("c", "2"), QUIET)?;
+            sync::noticing(tx, &id, || enrollment::tag(tx, &id, &["red".to_owned()]))
+        })
+        .await;
+    assert_eq!(appliance.wakes(), [phone.udid.clone()]);
 }
