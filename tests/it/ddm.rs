@@ -374,9 +374,7 @@ async fn users_are_looked_at_in_the_background_when_their_device_changed() {
     };
     let (id, changed) = (mac.udid.clone(), mac.udid.clone());
     appliance
-        .edit(move |tx| {
-            sync::noticing(tx, &changed, || russet::mdm::enrollment::tag(tx, &changed, &["lab".to_owned()]))
-        })
+        .edit(move |tx| sync::noticing(tx, &changed, || enrollment::tag(tx, &changed, &["lab".to_owned()])))
         .await;
     assert_eq!((stale(&appliance, &id), stale(&appliance, &user)), (0, 1));
     sync::round(&appliance.app().mdm).await.unwrap();
