@@ -164,19 +164,24 @@ fn linked_by(conn: &Connection, kind: Kind, identifier: &str) -> Result<Vec<Stri
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-/// Whether a channel may fetch it: a declaration of the set that it should have, or was told last,
-/// points to it.
+/// Whether a channel may fetch it: a declaration of the set that it should have points to it, or one of the
+/// set that it was told last which is still as it was told. A device that does not ask what it should have
+/// now gets nothing that came since.
 ///
 /// # Errors
 /// The database's.
 pub fn is_for(conn: &Connection, enrollment_id: &str, kind: Kind, identifier: &str) -> Result<bool> {
     let Some(sync) = sync::find(conn, enrollment_id)? else { return Ok(false) };
-    for token in sync.told_token.iter().chain([&sync.token]) {
-        if is_in(conn, token, kind, identifier)? {
-            return Ok(true);
-        }
+    if is_in(conn, &sync.token, kind, identifier)? {
+        return Ok(true);
     }
-    Ok(false)
+    let Some(told) = &sync.told_token else { return Ok(false) };
+    let is_as_told = |body: &Map<String, Json>| {
+        let name = body.get("Identifier").and_then(Json::as_str).unwrap_or_default();
+        let token = declaration::get(conn, name)?.map(|declaration| declaration.server_token);
+        Ok(token.is_some() && token.as_deref() == body.get("ServerToken").and_then(Json::as_str))
+    };
+    points_to(conn, told, kind, identifier, &is_as_told)
 }
 
 /// Whether a declaration of this set points to it.
@@ -184,6 +189,17 @@ pub fn is_for(conn: &Connection, enrollment_id: &str, kind: Kind, identifier: &s
 /// # Errors
 /// The database's.
 pub(super) fn is_in(conn: &Connection, token: &str, kind: Kind, identifier: &str) -> Result<bool> {
+    points_to(conn, token, kind, identifier, &|_| Ok(true))
+}
+
+/// Whether a declaration of this set for which `counts` points to it.
+fn points_to(
+    conn: &Connection,
+    token: &str,
+    kind: Kind,
+    identifier: &str,
+    counts: &dyn Fn(&Map<String, Json>) -> Result<bool>,
+) -> Result<bool> {
     let base = public_url(conn)?;
     let wanted = (kind, identifier.to_owned());
     let path = format!("{}{identifier}", kind.folder());
@@ -196,7 +212,7 @@ pub(super) fn is_in(conn: &Connection, token: &str, kind: Kind, identifier: &str
                 Ok(())
             })?;
         }
-        if found {
+        if found && counts(&body)? {
             return Ok(true);
         }
     }

@@ -20,6 +20,7 @@ use crate::ddm::sync::is_stale;
 use crate::error::Result;
 use crate::pki::identity::State;
 use crate::request::Peer;
+use crate::storage::Tx;
 
 pub(super) async fn profile(
     mdm: Handle<Mdm>,
@@ -72,9 +73,8 @@ async fn find(
         if stale.is_empty() {
             return Err(Refusal::NotFound);
         }
-        for channel in stale {
-            mdm.store.write("sync.refresh", move |tx| sync::refresh(tx, &channel)).await?;
-        }
+        let refresh = move |tx: &Tx<'_>| stale.iter().try_for_each(|channel| sync::refresh(tx, channel));
+        mdm.store.write("sync.refresh", refresh).await?;
         let wanted = identifier.clone();
         if mdm.store.read(move |conn| channel_for(conn, &device, kind, &wanted)).await?.is_none() {
             return Err(Refusal::NotFound);
@@ -125,7 +125,10 @@ fn stale_channels(conn: &Connection, device: &str, kind: Kind, identifier: &str)
     }
     let mut stale = Vec::new();
     for channel in enrollment::channels(conn, device)? {
-        if is_stale(conn, &channel)? {
+        // One that has left has no set, and would be stale for ever.
+        let known = enrollment::find(conn, &channel)?;
+        let stays = known.is_some_and(|known| known.state == enrollment::State::Enrolled);
+        if stays && is_stale(conn, &channel)? {
             stale.push(channel);
         }
     }

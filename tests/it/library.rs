@@ -94,6 +94,10 @@ async fn a_legacy_profile_reaches_its_devices_and_a_changed_file_reaches_them_ag
     // What it was told last is served until it is told otherwise.
     appliance.group(&[], &["wifi"]).await;
     assert_eq!(phone.fetch(&url).await.unwrap().status, 200);
+    // But no bytes that came after it was taken away, however long the device does not ask.
+    appliance.upload("/api/v1/profiles/wifi", PROFILE, wifi("000000000004", "rotated")).await;
+    sync::round(&appliance.app().mdm).await.unwrap();
+    assert_eq!(phone.fetch(&url).await.unwrap().status, 404);
     settle(&mut phone).await;
     assert_eq!(uuids(&phone), Vec::<&str>::new());
     assert_eq!(phone.fetch(&url).await.unwrap().status, 404);
