@@ -3,15 +3,18 @@
 //! **Invariant:** however large a file is, no more of it is in memory than one piece.
 
 use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
     IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
-use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, ReadBuf, SeekFrom, Take};
 use tokio_util::io::ReaderStream;
 
 use super::{Contents, Kept};
@@ -22,7 +25,7 @@ use crate::storage::Store;
 const PIECE: usize = 64 * 1024;
 
 impl Contents {
-    /// A reply with the bytes, or with the one range of them that was asked for (RFC 9110, section 14).
+    /// As [`Contents::respond_holding`], with nothing to hold.
     ///
     /// # Errors
     /// The disk's and the database's.
@@ -32,6 +35,22 @@ impl Contents {
         kept: &Kept,
         media_type: &str,
         asked: &HeaderMap,
+    ) -> Result<Response> {
+        self.respond_holding(store, kept, media_type, asked, ()).await
+    }
+
+    /// A reply with the bytes, or with the one range of them that was asked for (RFC 9110, section 14). `place`
+    /// is let go of when the last of them was taken: who takes its time may be bounded by it.
+    ///
+    /// # Errors
+    /// The disk's and the database's.
+    pub async fn respond_holding(
+        &self,
+        store: &Store,
+        kept: &Kept,
+        media_type: &str,
+        asked: &HeaderMap,
+        place: impl Send + 'static,
     ) -> Result<Response> {
         let tag = format!("\"{}\"", kept.id);
         let range = match wanted(asked, &tag, kept.size) {
@@ -49,18 +68,19 @@ impl Contents {
             let from = usize::try_from(part.start).unwrap_or(usize::MAX).min(bytes.len());
             let to = usize::try_from(part.end).unwrap_or(usize::MAX).min(bytes.len());
             bytes.truncate(to);
-            Body::from(bytes.split_off(from))
+            Body::from(Bytes::from_owner(Held { bytes: bytes.split_off(from), _place: place }))
         } else {
             let contents = self.clone();
             let name = kept.id.clone();
             let file = tokio::task::spawn_blocking(move || contents.file(&name))
                 .await
                 .map_err(|source| Error::caused("a file could not be opened", source))??;
-            let mut file = tokio::fs::File::from_std(file);
+            let mut file = File::from_std(file);
             file.seek(SeekFrom::Start(part.start))
                 .await
                 .map_err(|source| Error::caused(format!("the file {} cannot be read", kept.id), source))?;
-            Body::from_stream(ReaderStream::with_capacity(file.take(part.end - part.start), PIECE))
+            let reader = Reader { file: file.take(part.end - part.start), _place: place };
+            Body::from_stream(ReaderStream::with_capacity(reader, PIECE))
         };
         let mut response = body.into_response();
         let headers = response.headers_mut();
@@ -80,6 +100,37 @@ impl Contents {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
         Ok(response)
+    }
+}
+
+/// Bytes of a reply, with the place that they take up wherever they wait.
+struct Held<P> {
+    bytes: Vec<u8>,
+    _place: P,
+}
+
+impl<P> AsRef<[u8]> for Held<P> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A file that is sent, with its place.
+struct Reader<P> {
+    file: Take<File>,
+    _place: P,
+}
+
+// Nothing in it is looked at through a pin.
+impl<P> Unpin for Reader<P> {}
+
+impl<P> AsyncRead for Reader<P> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.file).poll_read(cx, buffer)
     }
 }
 

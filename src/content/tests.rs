@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::Frame;
 use hyper::header::RANGE;
@@ -126,5 +127,24 @@ async fn a_range_is_answered_from_memory_and_from_a_file() {
         let whole = contents.respond(&store, &kept, "text/plain", &HeaderMap::new()).await.unwrap();
         assert_eq!(whole.headers()["content-length"], bytes.len().to_string());
         assert_eq!(axum::body::to_bytes(whole.into_body(), usize::MAX).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_holds_its_place_until_the_last_of_it_is_let_go_of() {
+    let (folder, store) = temporary();
+    let contents = contents(folder.path());
+    for bytes in [b"small".to_vec(), large(1)] {
+        let kept = keep(&store, &contents, "asset a", &bytes, false).await;
+        let place = Arc::new(());
+        let (asked, held) = (HeaderMap::new(), place.clone());
+        let reply = contents.respond_holding(&store, &kept, "text/plain", &asked, held).await.unwrap();
+        assert_eq!(Arc::strong_count(&place), 2, "also while nobody has taken anything");
+        let mut body = reply.into_body();
+        let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(!piece.is_empty());
+        assert_eq!(Arc::strong_count(&place), 2, "a small one is held by its bytes");
+        drop((piece, body));
+        assert_eq!(Arc::strong_count(&place), 1);
     }
 }

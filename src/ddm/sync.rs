@@ -54,8 +54,9 @@ impl Sync {
     }
 
     /// Whether its set has to be looked at anew.
-    pub fn is_stale(&self) -> bool {
-        self.stale || self.generation != self.edits
+    pub fn is_stale(&self, now: Seconds) -> bool {
+        let was_put_off = self.moves > MOST_MOVES && self.restless_until(now).is_none();
+        self.stale || self.generation != self.edits || was_put_off
     }
 
     /// Until when it is left alone, because it changed its set too often by itself.
@@ -115,8 +116,18 @@ pub fn find(conn: &Connection, enrollment_id: &str) -> Result<Option<Sync>> {
 }
 
 /// Whether something was edited, or its device changed, since a channel's set was looked at.
-pub fn is_stale(conn: &Connection, enrollment_id: &str) -> Result<bool> {
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.is_stale()))
+pub fn is_stale(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<bool> {
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.is_stale(now)))
+}
+
+/// A person changed what is known of a channel: that is heeded at once, however restless its device is.
+///
+/// # Errors
+/// The database's.
+pub fn calm(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE syncs SET moved_at = NULL, moves = 0 WHERE enrollment_id = ?1")?
+        .execute([enrollment_id])?;
+    Ok(())
 }
 
 /// A channel's set has to be looked at anew, by whoever comes first: the background or the channel itself.
@@ -155,7 +166,7 @@ pub fn marked(conn: &Connection, after: &str, limit: u32) -> Result<Vec<String>>
 /// Whether a channel is to be asked to synchronise at this contact, as far as is known without looking
 /// at its set: what every Idle asks.
 pub fn is_pending(conn: &Connection, enrollment_id: &str, now: Seconds) -> Result<bool> {
-    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.is_stale() || sync.is_due(now)))
+    Ok(find(conn, enrollment_id)?.is_none_or(|sync| sync.is_stale(now) || sync.is_due(now)))
 }
 
 /// Looks at a channel's set anew. The plan is that of the present generation. A channel that nothing is
@@ -168,6 +179,13 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let manifest = plan.manifest(tx, subject)?;
     let row = find(tx, &subject.id)?;
     let changed = row.as_ref().is_none_or(|row| row.token != manifest.token);
+    let pace = Pace::after(row.as_ref(), changed, plan.generation.generation, tx.now());
+    // A device that makes its set another all day would fill the disk with sets that nobody asks for.
+    if changed && pace.moves > MOST_MOVES {
+        tx.prepare_cached("UPDATE syncs SET stale = 0, moved_at = ?2, moves = ?3 WHERE enrollment_id = ?1")?
+            .execute(params![subject.id, pace.moved_at, pace.moves])?;
+        return Ok(Refreshed { changed: false, wake: !subject.held, not_before: pace.not_before });
+    }
     if changed {
         snapshot::keep(tx, &manifest)?;
         personal_address::keep_only(tx, &subject.id, &plan.packages_of(&manifest))?;
@@ -187,7 +205,6 @@ pub fn refresh(tx: &Tx<'_>, plan: &Plan, subject: &Subject) -> Result<Refreshed>
     let is_same = row
         .as_ref()
         .is_some_and(|row| !changed && !row.stale && of_now(row) && row.held == held && row.quiet == quiet);
-    let pace = Pace::after(row.as_ref(), changed, plan.generation.generation, tx.now());
     if !is_same {
         tx.prepare_cached(
             "INSERT INTO syncs (enrollment_id, generation, token, held, quiet, asked_at, asks, moved_at, moves)

@@ -51,7 +51,7 @@ pub(super) async fn handle(
     let (channel, now) = (ids.enrollment_id, mdm.store.clock().now());
     // Mostly all that is asked is known, and one look answers it.
     let known = mdm.store.peek(|conn| match ddm::sync::find(conn, &channel)? {
-        Some(sync) if !sync.is_stale() => ddm::sync::answer_by(conn, &sync, &endpoint, now).map(Some),
+        Some(sync) if !sync.is_stale(now) => ddm::sync::answer_by(conn, &sync, &endpoint, now).map(Some),
         _ => Ok(None),
     })?;
     let answer = match known {
@@ -69,6 +69,10 @@ pub(super) async fn handle(
     };
     let answer = answer.ok_or(Refusal::NotFound)?;
     if matches!(endpoint, Endpoint::Declaration(..)) && personal_address::concerns(&answer.body) {
+        // Each is a write; a device that asks for the same again and again is not healthy.
+        if !mdm.limits.spend_on("address", &channel, now) {
+            return Err(Refusal::Failed(Error::Busy));
+        }
         let personal = mdm.store.write("address.give", move |tx| {
             super::still_speaks(tx, &fingerprint)?;
             personal_address::personal(tx, &channel, answer.body)

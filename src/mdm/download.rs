@@ -14,10 +14,11 @@ use rusqlite::Connection;
 
 use super::reply::Refusal;
 use super::{Mdm, caller, enrollment, sync};
+use crate::clock::Seconds;
 use crate::content;
 use crate::ddm::served::{self, Kind};
 use crate::ddm::sync::is_stale;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pki::identity::State;
 use crate::request::Peer;
 use crate::storage::Tx;
@@ -65,13 +66,18 @@ async fn find(
     body: &[u8],
 ) -> Result<Response, Refusal> {
     let device = device(mdm, peer, headers, body)?;
+    let busy = || Refusal::Failed(Error::Busy);
+    let place = mdm.limits.wait_for_reply(&device).ok_or_else(busy)?;
     let (wanted, asked) = (identifier.clone(), device.clone());
     if mdm.store.read(move |conn| channel_for(conn, &asked, kind, &wanted)).await?.is_none() {
         // What was declared just now is not in its set yet.
-        let (wanted, asked) = (identifier.clone(), device.clone());
-        let stale = mdm.store.read(move |conn| stale_channels(conn, &asked, kind, &wanted)).await?;
+        let (wanted, asked, now) = (identifier.clone(), device.clone(), mdm.store.clock().now());
+        let stale = mdm.store.read(move |conn| stale_channels(conn, &asked, kind, &wanted, now)).await?;
         if stale.is_empty() {
             return Err(Refusal::NotFound);
+        }
+        if !mdm.limits.spend_on("download", &device, mdm.store.clock().now()) {
+            return Err(busy());
         }
         let refresh = move |tx: &Tx<'_>| stale.iter().try_for_each(|channel| sync::refresh(tx, channel));
         mdm.store.write("sync.refresh", refresh).await?;
@@ -86,7 +92,7 @@ async fn find(
         .read(move |conn| Ok(content::find(conn, &user)?.zip(served::find(conn, kind, &identifier)?)));
     let (kept, served) = found.await?.ok_or(Refusal::NotFound)?;
     tracing::info!(kind = kind.word(), size = kept.size, "a device fetches what a declaration points to");
-    Ok(mdm.contents.respond(&mdm.store, &kept, &served.media_type, headers).await?)
+    Ok(mdm.contents.respond_holding(&mdm.store, &kept, &served.media_type, headers, place).await?)
 }
 
 /// The device that asks. One that was told to leave, whose claim waits, or that has not enrolled yet
@@ -119,7 +125,13 @@ fn channel_for(conn: &Connection, device: &str, kind: Kind, identifier: &str) ->
 
 /// The channels whose sets are to be looked at anew before they are denied something that some
 /// declaration points to.
-fn stale_channels(conn: &Connection, device: &str, kind: Kind, identifier: &str) -> Result<Vec<String>> {
+fn stale_channels(
+    conn: &Connection,
+    device: &str,
+    kind: Kind,
+    identifier: &str,
+    now: Seconds,
+) -> Result<Vec<String>> {
     if served::users(conn, kind, identifier)?.is_empty() {
         return Ok(Vec::new());
     }
@@ -128,7 +140,7 @@ fn stale_channels(conn: &Connection, device: &str, kind: Kind, identifier: &str)
         // One that has left has no set, and would be stale for ever.
         let known = enrollment::find(conn, &channel)?;
         let stays = known.is_some_and(|known| known.state == enrollment::State::Enrolled);
-        if stays && is_stale(conn, &channel)? {
+        if stays && is_stale(conn, &channel, now)? {
             stale.push(channel);
         }
     }

@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::{MINUTE, Seconds};
+use crate::id;
 use crate::pki::identity::Fingerprint;
 
 /// Check-ins that one identity may have written in a minute.
@@ -49,6 +50,17 @@ impl Limits {
         }
         *count += 1;
         Some(Waiting { identity: *identity, all: self.waiting.clone() })
+    }
+
+    /// As [`Limits::wait`], for replies of which a device takes as long as it likes: they have a count of
+    /// their own, so that a download keeps no check-in out.
+    pub(super) fn wait_for_reply(&self, device: &str) -> Option<Waiting> {
+        self.wait(&id::sha256(format!("reply {device}").as_bytes()))
+    }
+
+    /// As [`Limits::spend`], for what is counted apart from check-ins.
+    pub(super) fn spend_on(&self, what: &str, device: &str, now: Seconds) -> bool {
+        self.spend(&id::sha256(format!("{what} {device}").as_bytes()), now)
     }
 
     /// Whether this was not said within the last `pause` seconds.
@@ -106,6 +118,9 @@ mod tests {
         let places: Vec<_> = (0..AT_ONCE).map(|_| limits.wait(&[1; 32]).unwrap()).collect();
         assert!(limits.wait(&[1; 32]).is_none());
         assert!(limits.wait(&[2; 32]).is_some());
+        let replies: Vec<_> = (0..AT_ONCE).map(|_| limits.wait_for_reply("A").unwrap()).collect();
+        assert!(limits.wait_for_reply("A").is_none() && limits.wait_for_reply("B").is_some());
+        drop(replies);
         drop(places);
         assert!(limits.wait(&[1; 32]).is_some());
         assert!(limits.waiting.lock().unwrap().is_empty());

@@ -21,7 +21,7 @@ use super::reply::Refusal;
 use super::{Mdm, enrollment, sync};
 use crate::ddm::personal_address;
 use crate::ddm::sync::is_stale;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::library::package::{self, Package, manifest};
 use crate::plist::{self, Value};
 use crate::request::Peer;
@@ -42,7 +42,7 @@ async fn show_manifest(
     Path(token): Path<String>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Refusal> {
-    let package = find(&mdm, &token, &peer).await?;
+    let (package, _) = find(&mdm, &token, &peer).await?;
     let url = mdm.store.peek(|conn| personal_address::of_bytes(conn, &token))?;
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(manifest::MEDIA_TYPE)),
@@ -58,15 +58,17 @@ async fn show_package(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let package = find(&mdm, &token, &peer).await?;
+    let (package, channel) = find(&mdm, &token, &peer).await?;
+    let place = mdm.limits.wait_for_reply(&channel).ok_or(Refusal::Failed(Error::Busy))?;
     let media_type = package.summary.kind.media_type();
-    let mut response = mdm.contents.respond(&mdm.store, &package.kept, media_type, &headers).await?;
+    let responded = mdm.contents.respond_holding(&mdm.store, &package.kept, media_type, &headers, place);
+    let mut response = responded.await?;
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
 
-/// The package that an address leads to.
-async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
+/// The package that an address leads to, and the channel whose address it is.
+async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<(Package, String), Refusal> {
     let now = mdm.store.clock().now();
     let wanted = token.to_owned();
     let Some(found) = mdm.store.read(move |conn| personal_address::find(conn, &wanted, now)).await? else {
@@ -74,8 +76,9 @@ async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
         mdm.guesses.miss(peer.address(), "addresses of packages", now);
         return Err(Refusal::NotFound);
     };
-    let channel = found.enrollment_id.clone();
-    if mdm.store.peek(|conn| is_stale(conn, &channel))? {
+    let who = found.enrollment_id.clone();
+    let channel = who.clone();
+    if mdm.store.peek(|conn| is_stale(conn, &channel, now))? {
         mdm.store.write("sync.refresh", move |tx| sync::refresh(tx, &channel)).await?;
     }
     let address = found.clone();
@@ -96,7 +99,7 @@ async fn find(mdm: &Mdm, token: &str, peer: &Peer) -> Result<Package, Refusal> {
         return Err(Refusal::NotFound);
     }
     tracing::info!(size = package.kept.size, "a device fetches a package");
-    Ok(package)
+    Ok((package, who))
 }
 
 /// A command on its way to a device: an address in it that leads to a package of this server's is replaced by

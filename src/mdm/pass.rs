@@ -112,7 +112,7 @@ impl Pass {
 fn batch(tx: &Tx<'_>, channels: &[String]) -> Result<()> {
     let plan = plans::present(tx)?;
     for channel in channels {
-        if ddm::sync::is_stale(tx, channel)? {
+        if ddm::sync::is_stale(tx, channel, tx.now())? {
             sync::refresh_by(tx, &plan, channel)?;
         }
     }

@@ -69,7 +69,11 @@ pub(super) fn refresh_by(tx: &Tx<'_>, plan: &Plan, enrollment_id: &str) -> Resul
 pub fn noticing(tx: &Tx<'_>, device_id: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let before = subject::of(tx, device_id)?;
     work()?;
-    if subject::of(tx, device_id)? == before { Ok(()) } else { refresh_device(tx, device_id) }
+    if subject::of(tx, device_id)? == before {
+        return Ok(());
+    }
+    enrollment::channels(tx, device_id)?.iter().try_for_each(|channel| ddm::sync::calm(tx, channel))?;
+    refresh_device(tx, device_id)
 }
 
 /// What a device says of itself outside of status reports.
@@ -126,7 +130,7 @@ pub(super) fn reachable(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
 
 /// The command to synchronise, for a channel that has nothing else to do and has to.
 pub(super) fn command(tx: &Tx<'_>, seal: &Seal, enrollment_id: &str) -> Result<Option<Vec<u8>>> {
-    if ddm::sync::is_stale(tx, enrollment_id)? {
+    if ddm::sync::is_stale(tx, enrollment_id, tx.now())? {
         refresh(tx, enrollment_id)?;
     }
     // One that was put off comes back by itself.

@@ -55,11 +55,11 @@ async fn a_group_that_is_made_is_an_edit_and_a_device_that_joins_one_is_none() {
         }
         group::join(tx, "A", "Class 4b")?;
         assert_eq!(generation::now(tx)?, made);
-        assert!(sync::is_stale(tx, "A")? && !sync::is_stale(tx, "B")?);
+        assert!(sync::is_stale(tx, "A", tx.now())? && !sync::is_stale(tx, "B", tx.now())?);
         assert_eq!(sync::marked(tx, "", 10)?, ["A"]);
         sync::refresh(tx, &Plan::read(tx)?, &phone("A"))?;
         group::join(tx, "A", "Class 4b")?;
-        assert!(!sync::is_stale(tx, "A")?, "it was in it already");
+        assert!(!sync::is_stale(tx, "A", tx.now())?, "it was in it already");
         Ok(())
     })
     .await;
@@ -78,25 +78,33 @@ async fn a_device_that_changes_its_own_set_is_not_woken_for_ever() {
         };
         say(0)?;
         let mut asked = 0;
+        let mut sets = std::collections::BTreeSet::new();
         for version in 1..50 {
             let refreshed = say(version)?;
-            assert!(refreshed.changed && refreshed.wake);
-            if sync::ask(tx, "A")?.is_some() {
+            assert!(refreshed.wake);
+            if refreshed.changed {
                 assert_eq!(refreshed.not_before, None);
+                assert!(sync::ask(tx, "A")?.is_some());
                 asked += 1;
             } else {
                 assert_eq!(refreshed.not_before, Some(tx.now() + HOUR));
+                assert!(sync::ask(tx, "A")?.is_none());
             }
-            let token = sync::find(tx, "A")?.unwrap().token;
-            assert_eq!(token, sync::find(tx, "A")?.unwrap().token);
+            sets.insert(sync::find(tx, "A")?.unwrap().token);
         }
+        assert_eq!(sets.len(), 6, "nor does it fill the disk with sets that nobody asks for");
+        let kept: i64 = tx.query_row("SELECT COUNT(*) FROM snapshots", [], |row| row.get(0))?;
+        assert_eq!(kept, 7, "these and the first");
         assert_eq!(asked, 6);
         assert_eq!(sync::pause(tx, "A", tx.now())?, Some(HOUR));
         assert!(!sync::is_pending(tx, "A", tx.now() + HOUR - 1)?);
         assert!(sync::is_pending(tx, "A", tx.now() + HOUR)?, "in the end it is told");
         assert!(sync::is_pending(tx, "A", tx.now() - 1)?, "a clock that went back");
+        assert!(sync::is_stale(tx, "A", tx.now() + HOUR)? && !sync::is_stale(tx, "A", tx.now() + HOUR - 1)?);
+        sync::calm(tx, "A")?;
+        assert!(say(50)?.changed, "what a person says of it is heeded at once");
         everybody_has(tx, "2")?;
-        assert_eq!(say(50)?.not_before, None);
+        assert_eq!(say(51)?.not_before, None);
         assert!(sync::ask(tx, "A")?.is_some(), "what a person changed is said at once");
         Ok(())
     })
