@@ -73,6 +73,8 @@ use reply::Refusal;
 /// The largest body of most routes, and that of the routes that take commands.
 const BODY_LIMIT: usize = 1024 * 1024;
 const COMMAND_LIMIT: usize = 10 * 1024 * 1024;
+/// All groups, declarations and small files of a school together.
+const APPLY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The people's side of the server; a cheap handle.
 #[derive(Clone)]
@@ -155,7 +157,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/updates", Read, get(update::list)),
         // It changes nothing; a condition may be too long for an address.
         ("/api/v1/preview", Read, post(preview::post)),
-        ("/api/v1/apply", Admin, large(post(apply::post))),
+        ("/api/v1/apply", Admin, limited(post(apply::post), APPLY_LIMIT)),
         ("/api/v1/export", Read, get(apply::export)),
         ("/api/v1/services", Read, get(service::services)),
         ("/api/v1/service-configurations", Read, get(service::list)),

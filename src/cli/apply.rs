@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::client::Client;
 use super::files::{self, FOLDERS};
-use super::{Common, Done, Failure, bytes, difference};
+use super::{Common, Done, Failure, bytes, difference, say};
 use crate::id::printable;
 
 #[derive(Args)]
@@ -69,7 +69,7 @@ impl Apply {
             eprintln!("{place}: {}", warning["words"].as_str().unwrap_or_default());
         }
         if self.json {
-            println!("{done:#}");
+            say(format!("{done:#}"));
         } else {
             print(&done, self.dry_run);
         }
@@ -127,26 +127,26 @@ fn print(done: &Json, dry_run: bool) {
     let list = |name: &str| done[name].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Json| printable(value.as_str().unwrap_or_default());
     for change in list("changes") {
-        println!("{} {} {}", text(&change["action"]), text(&change["kind"]), text(&change["name"]));
+        say(format!("{} {} {}", text(&change["action"]), text(&change["kind"]), text(&change["name"])));
         if change["action"] != "deleted" {
             for line in difference::lines(&change["before"], &change["after"]) {
-                println!("  {line}");
+                say(format!("  {line}"));
             }
         }
     }
     let (changes, unchanged) = (list("changes").len(), &done["unchanged"]);
     if !dry_run {
-        println!("{changes} changed, {unchanged} unchanged.");
+        say(format!("{changes} changed, {unchanged} unchanged."));
         return;
     }
     if changes == 0 {
-        println!("No difference; {unchanged} unchanged.");
+        say(format!("No difference; {unchanged} unchanged."));
         return;
     }
     let enrollments = list("enrollments");
-    println!("{changes} would change, {unchanged} unchanged; {} enrollments:", enrollments.len());
+    say(format!("{changes} would change, {unchanged} unchanged; {} enrollments:", enrollments.len()));
     for enrollment in enrollments {
-        println!("  {} {}", text(&enrollment["id"]), text(&enrollment["name"]));
+        say(format!("  {} {}", text(&enrollment["id"]), text(&enrollment["name"])));
     }
-    println!("This was a dry run; nothing was changed.");
+    say("This was a dry run; nothing was changed.");
 }

@@ -8,7 +8,7 @@ use hyper::Method;
 
 use super::client::Client;
 use super::files::{self, FOLDERS};
-use super::{Common, Done, Failure, bytes};
+use super::{Common, Done, Failure, bytes, say};
 
 #[derive(Args)]
 pub(super) struct Export {
@@ -41,7 +41,7 @@ impl Export {
                 files::write(&path, object)?;
                 written.push(path);
             }
-            println!("{}: {} {kind}", folder.display(), written.len());
+            say(format!("{}: {} {kind}", folder.display(), written.len()));
             self.leave(&folder, files::ENDING, &written)?;
         }
         for (kind, endings) in bytes::FOLDERS {
@@ -52,7 +52,7 @@ impl Export {
                 continue;
             }
             let written = bytes::write(&config, kind, &folder, objects).await?;
-            println!("{}: {} {kind}", folder.display(), objects.len());
+            say(format!("{}: {} {kind}", folder.display(), objects.len()));
             for ending in endings {
                 self.leave(&folder, ending, &written)?;
             }
@@ -69,7 +69,7 @@ impl Export {
             if self.prune {
                 fs::remove_file(&left)
                     .map_err(|error| Failure::Wrong(format!("{}: {error}", left.display())))?;
-                println!("deleted {}", left.display());
+                say(format!("deleted {}", left.display()));
             } else {
                 eprintln!("{} is not on the server; --prune deletes the file", left.display());
             }

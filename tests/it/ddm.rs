@@ -23,6 +23,16 @@ fn echo(identifier: &str, text: &str) -> Json {
     })
 }
 
+/// Who has the tag lab gets the declaration c.
+fn lab() -> Group {
+    Group {
+        name: "lab".into(),
+        rule: Some("'lab' IN tags".into()),
+        declarations: vec!["c".into()],
+        ..Group::default()
+    }
+}
+
 fn put(tx: &Tx<'_>, declaration: &Json, edit: Edit<'_>) -> Result<()> {
     declaration::put(tx, &check(declaration, false)?, false, edit).map(drop)
 }
@@ -260,13 +270,7 @@ async fn a_tag_changes_what_a_device_should_have() {
     appliance
         .edit(|tx| {
             put(tx, &echo("c", "1"), LOUD)?;
-            let lab = Group {
-                name: "lab".into(),
-                rule: Some("'lab' IN tags".into()),
-                declarations: vec!["c".into()],
-                ..Group::default()
-            };
-            group::put(tx, &lab, &|_| Ok(true), LOUD).map(drop)
+            group::put(tx, &lab(), &|_| Ok(true), LOUD).map(drop)
         })
         .await;
     settle(&mut phone).await;
@@ -358,13 +362,7 @@ async fn users_are_looked_at_in_the_background_when_their_device_changed() {
     appliance
         .edit(|tx| {
             put(tx, &echo("c", "1"), LOUD)?;
-            let lab = Group {
-                name: "lab".into(),
-                rule: Some("'lab' IN tags".into()),
-                declarations: vec!["c".into()],
-                ..Group::default()
-            };
-            group::put(tx, &lab, &|_| Ok(true), LOUD).map(drop)
+            group::put(tx, &lab(), &|_| Ok(true), LOUD).map(drop)
         })
         .await;
     settle(&mut mac).await;
