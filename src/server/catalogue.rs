@@ -8,28 +8,21 @@
 //! fails is said once and changes nothing.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, Uri, header};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
+use hyper::{Request, StatusCode, header};
+use rustls::RootCertStore;
+use tokio::time::sleep;
 
 use super::App;
 use crate::config::Location;
 use crate::ddm::update::catalogue::{LARGEST, parse};
 use crate::ddm::update::kept;
 use crate::error::{Error, Result};
+use crate::https::{self, Client};
 use crate::id;
 use crate::storage::Tx;
 
@@ -37,8 +30,6 @@ use crate::storage::Tx;
 const APPLE_ROOT: &[u8] = include_bytes!("apple-root.pem");
 /// From the name to the last byte.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// One address of several.
-const CONNECT_ONE: Duration = Duration::from_secs(10);
 /// Between two looks at a URL that answers, and at a file.
 const URL_AGAIN: Duration = Duration::from_secs(6 * 3600);
 const FILE_AGAIN: Duration = Duration::from_secs(60);
@@ -153,95 +144,33 @@ async fn read_file(path: &Path) -> Result<Vec<u8>> {
 }
 
 async fn fetch(url: &str, trust: Option<&Path>) -> Result<Vec<u8>> {
-    match timeout(PATIENCE, get(url, trust)).await {
-        Ok(fetched) => fetched,
-        Err(_) => Err(unreadable(format!("there was no whole answer within {} seconds", PATIENCE.as_secs()))),
-    }
-}
-
-async fn get(url: &str, trust: Option<&Path>) -> Result<Vec<u8>> {
-    let uri: Uri = url.parse().map_err(unreadable)?;
-    let authority = uri.authority().ok_or_else(|| unreadable("the address has no host"))?.clone();
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let stream = dial(&host, authority.port_u16().unwrap_or(443)).await?;
-    let name = ServerName::try_from(host).map_err(unreadable)?;
-    let stream = connector(trust)?.connect(name, stream).await.map_err(|error| {
-        unreadable(format!(
-            "{error}; if something in between inspects TLS, exclude Apple's hosts from it, or name its root in \
-             [updates] catalogue_trust"
-        ))
+    let client = Client::new(roots(trust)?, PATIENCE, LARGEST)?;
+    let request = Request::get(url).header(header::ACCEPT, "application/json");
+    let answer = client.send(request.body(Bytes::new()).map_err(unreadable)?).await.map_err(|error| {
+        unreadable(format!("{error}; if that is wanted, name its root in [updates] catalogue_trust"))
     })?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreadable)?;
-    let driver = tokio::spawn(connection);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path)
-        .header(header::HOST, authority.as_str())
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, concat!("russet/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::<Bytes>::new())
-        .map_err(unreadable)?;
-    let answer = sender.send_request(request).await.map_err(unreadable)?;
-    let status = answer.status();
-    if status != StatusCode::OK {
-        driver.abort();
-        let hint = if status.is_redirection() { "; write the address that it leads to" } else { "" };
-        return Err(unreadable(format!("the server answered {status}{hint}")));
+    if answer.status != StatusCode::OK {
+        let hint = if answer.status.is_redirection() { "; write the address that it leads to" } else { "" };
+        return Err(unreadable(format!("the server answered {}{hint}", answer.status)));
     }
-    let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-    driver.abort();
-    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => unreadable(format!("the answer has more than {LARGEST} bytes")),
-        None => unreadable(error),
-    })?;
-    Ok(body.to_bytes().to_vec())
-}
-
-async fn dial(host: &str, port: u16) -> Result<TcpStream> {
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((host, port)).await.map_err(unreadable)?.collect();
-    let mut last = unreadable("the name has no address");
-    for address in addresses {
-        match timeout(CONNECT_ONE, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = unreadable(error),
-            Err(_) => last = unreadable(format!("{address} does not answer")),
-        }
-    }
-    Err(last)
-}
-
-fn connector(trust: Option<&Path>) -> Result<TlsConnector> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unreadable)?
-        .with_root_certificates(roots(trust)?)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(tls)))
+    Ok(answer.body.to_vec())
 }
 
 /// Those of the file and no others; without one Apple's and those of the system.
 fn roots(trust: Option<&Path>) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    let pem = match trust {
-        Some(path) => std::fs::read(path)
-            .map_err(|error| unreadable(format!("[updates] catalogue_trust: {}: {error}", path.display())))?,
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            APPLE_ROOT.to_vec()
+    const KEY: &str = "[updates] catalogue_trust";
+    match trust {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            https::add_file(&mut roots, path, KEY)?;
+            Ok(roots)
         }
-    };
-    let mut found = false;
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate =
-            certificate.map_err(|_| unreadable("[updates] catalogue_trust has a damaged PEM block"))?;
-        roots.add(certificate).map_err(|error| {
-            unreadable(format!("[updates] catalogue_trust has a certificate that cannot be a root: {error}"))
-        })?;
-        found = true;
+        None => {
+            let mut roots = https::system_roots();
+            https::add_pem(&mut roots, APPLE_ROOT, KEY)?;
+            Ok(roots)
+        }
     }
-    if found { Ok(roots) } else { Err(unreadable("[updates] catalogue_trust holds no certificate in PEM")) }
 }
 
 #[cfg(test)]

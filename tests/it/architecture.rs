@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Highest first. A module may use modules of lines beneath its own.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 12] = [
     &["cli"],
     &["server"],
     &["admin", "simulator"],
+    &["doctor"],
+    &["expiry", "backup"],
     &["mdm"],
     &["enroll", "library"],
-    &["ddm", "apns", "content"],
+    &["ddm", "apns", "content", "acme"],
+    &["webhook"],
     &["pki"],
-    &["schema", "storage"],
-    &["config", "error", "id", "clock", "request", "plist"],
+    &["schema", "storage", "https"],
+    &["config", "error", "id", "clock", "request", "plist", "finding"],
 ];
 
 /// Leaf files that others of the last line may use: they know nothing themselves.

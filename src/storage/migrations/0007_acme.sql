@@ -1,0 +1,1 @@
+-- The ACME account and its certificates.
