@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, StatusCode, header};
@@ -128,9 +128,13 @@ impl Client {
             .or_insert(header::HeaderValue::from_static(concat!("russet/", env!("CARGO_PKG_VERSION"))));
         let answer = sender.send_request(request).await.map_err(unreachable_because)?;
         let (head, body) = answer.into_parts();
+        let too_large = || unreachable_because(format!("the answer has more than {} bytes", self.largest));
+        if body.size_hint().lower() > self.largest as u64 {
+            return Err(too_large());
+        }
         let body = Limited::new(body, self.largest).collect().await;
         let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => unreachable_because(format!("the answer has more than {} bytes", self.largest)),
+            Some(_) => too_large(),
             None => unreachable_because(error),
         })?;
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
@@ -200,4 +204,79 @@ pub fn add_pem(roots: &mut RootCertStore, pem: &[u8], key: &str) -> Result<()> {
         found = true;
     }
     if found { Ok(()) } else { Err(Error::invalid(format!("{key} holds no certificate in PEM"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request in the clear with these bytes, and gives back what it was asked.
+    async fn answering(answer: &'static [u8], ends: bool) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?a=b", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\nbody") {
+                let mut piece = [0; 4096];
+                let got = stream.read(&mut piece).await.unwrap();
+                assert!(got > 0, "the request is not whole: {}", String::from_utf8_lossy(&request));
+                request.extend_from_slice(&piece[..got]);
+            }
+            stream.write_all(answer).await.unwrap();
+            if !ends {
+                std::future::pending::<()>().await;
+            }
+            String::from_utf8_lossy(&request).into_owned()
+        });
+        (url, asked)
+    }
+
+    fn client() -> Client {
+        Client::new(RootCertStore::empty(), Duration::from_secs(5), 1000).unwrap()
+    }
+
+    fn post(url: &str) -> Request<Bytes> {
+        Request::post(url).header("x-kind", "test").body(Bytes::from_static(b"body")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_out_whole_and_an_error_status_is_an_answer() {
+        let (url, asked) =
+            answering(b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno", true).await;
+        let answer = client().send(post(&url)).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (503, &b"no"[..]));
+        assert_eq!(answer.headers["retry-after"], "7");
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{asked}");
+        for part in ["x-kind: test\r\n", "host: 127.0.0.1:", "user-agent: russet/", "content-length: 4\r\n"] {
+            assert!(asked.contains(part), "{part} in {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_may_not_be_asked_is_not_connected_to() {
+        let (url, asked) = answering(b"", true).await;
+        let refused = client().only(|address| !address.is_loopback()).send(post(&url)).await.unwrap_err();
+        assert!(refused.to_string().contains("127.0.0.1 may not be asked"), "{refused}");
+        assert!(!asked.is_finished());
+        asked.abort();
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_and_one_too_large_are_refused() {
+        let (url, asked) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nslow", false).await;
+        let patience = Duration::from_millis(300);
+        let hasty = Client::new(RootCertStore::empty(), patience, 1000).unwrap();
+        assert!(hasty.send(post(&url)).await.unwrap_err().to_string().contains("no whole answer"));
+        asked.abort();
+        let (url, asked) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\nmuch", false).await;
+        assert!(client().send(post(&url)).await.unwrap_err().to_string().contains("more than 1000 bytes"));
+        asked.abort();
+        assert!(client().send(post("https://name.invalid/")).await.is_err());
+        assert!(client().send(Request::post("/path").body(Bytes::new()).unwrap()).await.is_err());
+    }
 }
