@@ -11,6 +11,7 @@ mod manners;
 mod nanomdm;
 mod packages;
 mod pages;
+mod passes;
 mod services;
 mod slips;
 mod tokens;
