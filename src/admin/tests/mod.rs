@@ -2,6 +2,7 @@
 
 mod commands;
 mod conditions;
+mod contract;
 mod declarations;
 mod enrollments;
 mod groups;
@@ -9,6 +10,7 @@ mod kmfddm;
 mod library;
 mod manners;
 mod nanomdm;
+mod nested;
 mod packages;
 mod pages;
 mod passes;
