@@ -224,7 +224,10 @@ impl Reading<'_> {
         }
         if let Some(to_come) = self.to_come(sha256.as_deref(), content.as_deref(), size)? {
             let media_type = media_type.unwrap_or_default();
-            return Ok(Wanted { name, bytes: Bytes::ToCome(Described { asset_type, media_type, ..to_come }) });
+            return Ok(Wanted {
+                name,
+                bytes: Bytes::ToCome(Described { asset_type, media_type, ..to_come }),
+            });
         }
         let received = self.received(sha256, content)?;
         let upload = Upload {
@@ -240,7 +243,12 @@ impl Reading<'_> {
     }
 
     /// Bytes that a dry run only names, if they are not here.
-    fn to_come(&self, sha256: Option<&str>, content: Option<&str>, size: Option<u64>) -> Result<Option<Described>> {
+    fn to_come(
+        &self,
+        sha256: Option<&str>,
+        content: Option<&str>,
+        size: Option<u64>,
+    ) -> Result<Option<Described>> {
         let (Some(sha256), None, Some(size), true) = (sha256, content, size, self.dry_run) else {
             return Ok(None);
         };

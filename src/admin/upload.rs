@@ -16,10 +16,7 @@ use crate::content::{self, Kept};
 use crate::error::Error;
 use crate::library::upload;
 
-pub(super) async fn show(
-    State(admin): State<Admin>,
-    Path(sha256): Path<String>,
-) -> Result<Tagged, Refusal> {
+pub(super) async fn show(State(admin): State<Admin>, Path(sha256): Path<String>) -> Result<Tagged, Refusal> {
     let known = admin.mdm.store.peek(|conn| content::known(conn, &sha256))?;
     let known = known.ok_or_else(|| Error::NotFound("such upload".into()))?;
     Ok((precondition::header(&known.id), shown(&known)))

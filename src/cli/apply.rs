@@ -58,7 +58,10 @@ impl Apply {
             found.files.push((kind, paths));
         }
         if found.files.is_empty() {
-            let words = format!("there is nothing to apply: none of the folders {} is in it", files::known().join(", "));
+            let words = format!(
+                "there is nothing to apply: none of the folders {} is in it",
+                files::known().join(", ")
+            );
             return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
         }
         found.body.insert("prune".into(), self.prune.into());
@@ -73,7 +76,10 @@ impl Apply {
         };
         for warning in done["warnings"].as_array().into_iter().flatten() {
             let place = found.place(warning["pointer"].as_str().unwrap_or_default());
-            complain(format!("{place}: {}", on_the_command_line(warning["words"].as_str().unwrap_or_default())));
+            complain(format!(
+                "{place}: {}",
+                on_the_command_line(warning["words"].as_str().unwrap_or_default())
+            ));
         }
         if self.json {
             say(format!("{done:#}"));

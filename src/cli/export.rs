@@ -29,7 +29,8 @@ pub(super) struct Export {
 impl Export {
     pub(super) async fn run(self) -> Done {
         let config = self.common.load()?;
-        let all = Client::connect(&config).await?.json(Method::GET, "/api/v1/export?relative=1", None).await?;
+        let all =
+            Client::connect(&config).await?.json(Method::GET, "/api/v1/export?relative=1", None).await?;
         for (kind, member) in FOLDERS {
             let folder = self.folder.join(kind);
             let objects = all[files::list_of(kind)].as_array().map(Vec::as_slice).unwrap_or_default();

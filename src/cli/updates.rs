@@ -29,7 +29,9 @@ impl Updates {
         }
         // A state in which nobody is has no lines, and no heading over them.
         if !items.is_empty() {
-            say(columns(["ID", "NAME", "STATE", "HAS", "SHOULD HAVE", "BY", "GROUP", "WHY"].map(str::to_owned)));
+            say(columns(
+                ["ID", "NAME", "STATE", "HAS", "SHOULD HAVE", "BY", "GROUP", "WHY"].map(str::to_owned),
+            ));
         }
         for item in &items {
             say(line(item));
@@ -61,7 +63,6 @@ fn line(item: &Json) -> String {
 }
 
 fn columns([id, name, state, has, should, by, group, why]: [String; 8]) -> String {
-    let line =
-        format!("{id:<40} {name:<24} {state:<10} {has:<16} {should:<16} {by:<19} {group:<12} {why}");
+    let line = format!("{id:<40} {name:<24} {state:<10} {has:<16} {should:<16} {by:<19} {group:<12} {why}");
     line.trim_end().to_owned()
 }

@@ -180,12 +180,7 @@ pub fn put_by(
     Ok(true)
 }
 
-fn checked(
-    conn: &Connection,
-    group: &Group,
-    is_enrollment: IsEnrollment<'_>,
-    force: bool,
-) -> Result<Group> {
+fn checked(conn: &Connection, group: &Group, is_enrollment: IsEnrollment<'_>, force: bool) -> Result<Group> {
     let mut group = group.clone();
     check_name(&group.name)?;
     if group.description.len() > LONGEST_DESCRIPTION {
@@ -305,7 +300,9 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
 /// What is said of a group that is not there, as the end of a sentence.
 pub fn missing(name: &str) -> String {
     let name = id::printable(name);
-    format!("group {name}; make it first: PUT /api/v1/groups/{name}, or `russet apply` with groups/{name}.json")
+    format!(
+        "group {name}; make it first: PUT /api/v1/groups/{name}, or `russet apply` with groups/{name}.json"
+    )
 }
 
 pub(super) fn existing(conn: &Connection, name: &str) -> Result<()> {

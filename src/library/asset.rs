@@ -349,10 +349,10 @@ pub fn pretend(
     edit: Edit<'_>,
 ) -> Result<(String, String)> {
     free_for_asset(tx, identifier)?;
-    let asset_type = upload.asset_type.or(upload.known_type).map_or_else(
-        || recognised(&essence(upload.media_type), &[]).to_owned(),
-        str::to_owned,
-    );
+    let asset_type = upload
+        .asset_type
+        .or(upload.known_type)
+        .map_or_else(|| recognised(&essence(upload.media_type), &[]).to_owned(), str::to_owned);
     let media_type = media_type(upload.media_type, upload.known_media)?;
     let kept = Kept { id: sha256.to_owned(), size, secret: is_secret(&asset_type) };
     declare(tx, identifier, &asset_type, &media_type, &kept, edit)?;

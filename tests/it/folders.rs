@@ -26,7 +26,8 @@ fn what_is_misspelt_or_missing_is_named() {
     let (code, _, error) = apply(&["empty"]);
     assert!(code == 1 && error.contains("nothing to apply") && error.contains("background-tasks"), "{error}");
 
-    let passcode = "{\"Type\": \"com.apple.configuration.passcode.settings\", \"Payload\": {\"MinimumLenght\": 6}}";
+    let passcode =
+        "{\"Type\": \"com.apple.configuration.passcode.settings\", \"Payload\": {\"MinimumLenght\": 6}}";
     write(folder, "mdm/declarations/pass.json", passcode);
     write(folder, "mdm/declarations/pass.jsn", passcode);
     write(folder, "mdm/group/a.json", "{}");

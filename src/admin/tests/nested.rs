@@ -115,7 +115,8 @@ async fn who_says_of_itself_that_it_is_to_have_a_secret_is_warned_of() {
     let warnings = async |rule: &str, declarations: &Value| {
         let group = json!({"rule": rule, "declarations": declarations});
         let put = house.put("/api/v1/groups/staff", &group).await.ok();
-        let words = put["warnings"].as_array().unwrap().iter().map(|words| words.as_str().unwrap().to_owned());
+        let words =
+            put["warnings"].as_array().unwrap().iter().map(|words| words.as_str().unwrap().to_owned());
         words.filter(|words| words.contains("holds a secret")).collect::<Vec<_>>()
     };
     let said = "serial_number == 'C02'";

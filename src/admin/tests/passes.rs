@@ -73,7 +73,8 @@ async fn what_fails_is_set_aside_and_tried_again_also_if_all_fail() {
 
     // All of them; and an edit does not wait for the hour.
     edit(&house, 6).await;
-    sql(&house, "CREATE TRIGGER broken BEFORE UPDATE ON syncs BEGIN SELECT RAISE(ABORT, 'broken'); END").await;
+    sql(&house, "CREATE TRIGGER broken BEFORE UPDATE ON syncs BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        .await;
     walk(&house, &mut pass).await.unwrap();
     assert_eq!(looked_at(&house), "");
     sql(&house, "DROP TRIGGER broken").await;
