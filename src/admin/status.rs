@@ -70,7 +70,10 @@ pub(super) async fn status(
     Path(id): Path<String>,
     parameters: Parameters,
 ) -> Result<Json<Value>, Refusal> {
-    let (limit, after) = (parameters.limit()?, parameters.cursor::<String>()?.unwrap_or_default());
+    let (limit, after) = (parameters.limit()?, parameters.cursor::<String>()?);
+    // This is one object and its items are bounded: who asks for no page gets all of them.
+    let is_whole = parameters.text("limit").is_none() && after.is_none();
+    let (limit, after) = (if is_whole { u32::MAX } else { limit }, after.unwrap_or_default());
     let with_reports = parameters.flag("reports")?;
     let prefix = parameters.text("prefix").unwrap_or_default().to_owned();
     let found = admin.mdm.store.read(move |conn| {

@@ -48,6 +48,8 @@ async fn what_a_device_reported_and_services_come_in_pages() {
         pages("/api/v1/enrollments/A/status", "path").await,
         ["device.model.family", "passcode.is-compliant", "passcode.is-present"]
     );
+    let whole = house.ask("GET", "/api/v1/enrollments/A/status").send().await.ok();
+    assert_eq!((whole["items"].as_array().unwrap().len(), &whole["next"]), (3, &Value::Null));
     let services = pages("/api/v1/services", "service").await;
     assert!(services.len() == 9 && services.is_sorted(), "{services:?}");
     for path in ["/api/v1/enrollments/A/status", "/api/v1/services"] {
