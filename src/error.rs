@@ -75,6 +75,15 @@ impl Error {
         Self::Invalid { words: words.into(), pointer: Some(pointer.into()), suggestion: None }
     }
 
+    /// Points at this place, if it is about what was sent and points nowhere yet.
+    #[must_use]
+    pub fn or_at(mut self, place: &str) -> Self {
+        if let Self::Invalid { pointer, .. } = &mut self {
+            pointer.get_or_insert_with(|| place.to_owned());
+        }
+        self
+    }
+
     /// Adds what could be sent instead; only what is invalid has such a thing.
     #[must_use]
     pub fn suggesting(mut self, text: impl Into<String>) -> Self {

@@ -64,7 +64,7 @@ fn time(body: &mut Object, name: &str) -> Result<Option<Seconds>> {
 
 /// The set of this name.
 pub(super) fn existing(conn: &Connection, name: &str) -> Result<AppSet> {
-    app_set::get(conn, name)?.ok_or_else(|| Error::NotFound("such app set".into()))
+    app_set::get(conn, name)?.ok_or_else(|| Error::NotFound(app_set::missing(name)))
 }
 
 /// As it is written.
@@ -106,6 +106,23 @@ pub(super) fn put_in(tx: &Tx<'_>, set: &AppSet, edit: Edit<'_>) -> Result<Put> {
     Ok(put)
 }
 
+/// PUT replaces the whole, which is not what everybody expects who sends a part.
+fn emptied(before: &AppSet, after: &AppSet) -> Option<String> {
+    let mut lost = Vec::new();
+    for (what, before, after) in [
+        ("groups", &before.groups, &after.groups),
+        ("declarations", &before.declarations, &after.declarations),
+    ] {
+        if !before.is_empty() && after.is_empty() {
+            lost.push(format!("its {} {what}", before.len()));
+        }
+    }
+    (!lost.is_empty()).then(|| {
+        let lost = lost.join(" and ");
+        format!("PUT replaces the whole: the app set lost {lost}. Send what is to stay, too.")
+    })
+}
+
 /// Removes a set, and writes down who did.
 ///
 /// # Errors
@@ -143,7 +160,8 @@ pub(super) async fn put(
         if !condition.holds(known.as_ref().map(tag).as_deref()) {
             return Ok(None);
         }
-        let put = put_in(tx, &set, Edit { actor: &caller.actor, notify })?;
+        let mut put = put_in(tx, &set, Edit { actor: &caller.actor, notify })?;
+        put.warnings.extend(known.as_ref().and_then(|known| emptied(known, &set)));
         let set = existing(tx, &set.name)?;
         let mut shown = shown(&set, tx.now());
         shown["changed"] = put.changed.into();

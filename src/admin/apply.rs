@@ -31,7 +31,7 @@ use crate::ddm::declaration::{self as declarations, Declaration};
 use crate::ddm::group::{self as groups, DEFAULT, Group};
 use crate::ddm::manifest::Plan;
 use crate::ddm::update::policy::{self as policies, Policy};
-use crate::ddm::{Edit, Subject, reads};
+use crate::ddm::{Edit, Subject, served};
 use crate::error::{Error, Result};
 use crate::library::asset as assets;
 use crate::library::profile as profiles;
@@ -95,7 +95,20 @@ fn without_token(mut body: Value) -> Value {
     body
 }
 
-pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result<Json<Value>, Refusal> {
+/// With paths alone for what leads to the server at `url`: applied to another one, it leads there.
+fn relative(url: &str, mut body: Value) -> Result<Value> {
+    if let Some(Value::Object(payload)) = body.get_mut("Payload") {
+        served::without_host(url, payload)?;
+    }
+    Ok(body)
+}
+
+pub(super) async fn export(
+    State(admin): State<Admin>,
+    caller: Caller,
+    parameters: Parameters,
+) -> Result<Json<Value>, Refusal> {
+    let is_relative = parameters.flag("relative")?;
     let contents = admin.mdm.contents.clone();
     let found = admin.mdm.store.read(move |conn| {
         let mut declarations = declarations::list(conn, None, u32::MAX)?;
@@ -110,12 +123,20 @@ pub(super) async fn export(State(admin): State<Admin>, caller: Caller) -> Result
         // The declaration of an asset whose bytes are here is made of these.
         let own: BTreeSet<&str> = assets.iter().map(|asset| asset.identifier.as_str()).collect();
         declarations.retain(|declaration| !own.contains(declaration.identifier.as_str()));
+        let url = served::public_url(conn)?;
+        let declarations = declarations.iter().map(plain);
+        let declarations: Result<Vec<Value>> = if is_relative {
+            declarations.map(|body| relative(&url, body)).collect()
+        } else {
+            Ok(declarations.collect())
+        };
         let profiles: Result<Vec<Value>> =
             profiles.iter().map(|profile| profile::shown(conn, profile)).collect();
         let policies = policies::list(conn, None, u32::MAX)?;
         let policies = policies.iter().map(|kept| update_policy::plain(&kept.policy));
         Ok(json!({
-            "declarations": declarations.iter().map(plain).collect::<Vec<_>>(),
+            "public_url": url,
+            "declarations": declarations?,
             "groups": groups.iter().map(group::shown).collect::<Vec<_>>(),
             "app_sets": sets.iter().map(app_sets::plain).collect::<Vec<_>>(),
             "profiles": profiles?,
@@ -137,12 +158,17 @@ pub(super) async fn post(
     let notify = !parameters.flag("nonotify")?;
     let dry_run = body.boolean("dry_run")?.unwrap_or(false);
     let force = parameters.flag("force")?;
+    // Of the server that an export is of: what leads there, leads here.
+    let exported_by = body.text("public_url")?;
     let wanted = Wanted {
         prune: body.boolean("prune")?.unwrap_or(false),
         force,
-        files: Files::read(&admin, &mut body, force).await?,
+        files: Files::read(&admin, &mut body, force, dry_run).await?,
         services: Services::read(&admin.mdm.contents, &mut body, force)?,
-        declarations: body.list("declarations")?.map(read_declarations).transpose()?,
+        declarations: body
+            .list("declarations")?
+            .map(|list| read_declarations(list, exported_by.as_deref()))
+            .transpose()?,
         groups: body.list("groups")?.map(read_groups).transpose()?,
         sets: body.list("app_sets")?.map(read_sets).transpose()?,
         update_policies: body.list("update_policies")?.map(read_policies).transpose()?,
@@ -191,7 +217,7 @@ pub(super) async fn post(
 }
 
 /// Each once, and named: the rest is for the check.
-fn read_declarations(list: Vec<Value>) -> Result<Vec<Value>> {
+fn read_declarations(list: Vec<Value>, exported_by: Option<&str>) -> Result<Vec<Value>> {
     let mut seen = BTreeSet::new();
     for (index, body) in list.iter().enumerate() {
         if let Some(identifier) = body["Identifier"].as_str()
@@ -201,7 +227,11 @@ fn read_declarations(list: Vec<Value>) -> Result<Vec<Value>> {
             return Err(Error::invalid_at(at, "two declarations have this Identifier"));
         }
     }
-    Ok(list.into_iter().map(declaration::sent).collect())
+    let sent = list.into_iter().map(declaration::sent);
+    match exported_by {
+        Some(url) => sent.map(|body| relative(url, body)).collect(),
+        None => Ok(sent.collect()),
+    }
 }
 
 fn read_groups(list: Vec<Value>) -> Result<Vec<group::Sent>> {
@@ -272,13 +302,14 @@ fn apply(tx: &Tx<'_>, contents: &Contents, wanted: &Wanted, edit: Edit<'_>) -> R
         put_declaration(tx, body, &place, wanted.force, edit, &mut done)?;
     }
     for (index, sent) in wanted.groups.iter().flatten().enumerate() {
-        let mut wanted = sent.group.clone();
-        let known = groups::get(tx, &wanted.name)?;
+        let (mut group, force) = (sent.group.clone(), wanted.force);
+        let known = groups::get(tx, &group.name)?;
         if let Some(known) = known.as_ref().filter(|_| !sent.has_members) {
-            wanted.members.clone_from(&known.members);
+            group.members.clone_from(&known.members);
         }
         let place = format!("/groups/{index}");
-        put_group(tx, &wanted, &place, known.as_ref(), edit, &mut done).map_err(|error| at(&place, error))?;
+        put_group(tx, &group, &place, known.as_ref(), force, edit, &mut done)
+            .map_err(|error| at(&place, error))?;
     }
     for (index, policy) in wanted.update_policies.iter().flatten().enumerate() {
         let place = format!("/update_policies/{index}");
@@ -305,8 +336,9 @@ fn put_declaration(
 ) -> Result<()> {
     let identifier = body["Identifier"].as_str().unwrap_or_default();
     let before = declarations::get(tx, identifier)?.as_ref().map_or(Value::Null, plain);
+    let url = served::public_url(tx)?;
     // One that was accepted by force once needs no force to stay.
-    if before == without_token(body.clone()) {
+    if relative(&url, before.clone())? == relative(&url, without_token(body.clone()))? {
         done.unchanged += 1;
         return Ok(());
     }
@@ -327,14 +359,15 @@ fn put_group(
     wanted: &Group,
     place: &str,
     known: Option<&Group>,
+    force: bool,
     edit: Edit<'_>,
     done: &mut Done,
 ) -> Result<()> {
-    if !group::put_in(tx, wanted, edit)? {
+    if !group::put_in(tx, wanted, force, edit)? {
         done.unchanged += 1;
         return Ok(());
     }
-    let warnings = reads::of_group(wanted).into_iter();
+    let warnings = group::warnings(tx, wanted)?.into_iter();
     done.warnings.extend(warnings.map(|words| json!({"pointer": place, "words": words})));
     let before = known.map_or(Value::Null, group::shown);
     let after = group::shown(&group::existing(tx, &wanted.name)?);

@@ -2,7 +2,7 @@
 //! `"assets": [{"identifier", "type", "content_type", "sha256" or "content"}]`.
 //!
 //! `content` is base64, for what is small; `sha256` names bytes that are here already, or were sent ahead
-//! (`PUT /api/v1/uploads/{sha256}`). A secret is never exported, so an asset may say `"secret"` in their
+//! (`PUT /api/v1/uploads/{sha256}`); in a dry run they may be still to come, if `size` is said too. A secret is never exported, so an asset may say `"secret"` in their
 //! place: the server's stays as it is.
 //!
 //! **Invariant:** bytes are read and checked before the transaction, and what lies in memory for it is
@@ -17,7 +17,7 @@ use std::io::Read;
 use super::apply::{Change, Done, at};
 use super::body::Object;
 use super::{Admin, asset, profile};
-use crate::content::{Contents, Received};
+use crate::content::{self, Contents, Received};
 use crate::ddm::Edit;
 use crate::error::{Error, Result};
 use crate::library::asset::{self as assets, Asset, Prepared, Upload};
@@ -36,17 +36,32 @@ pub(super) struct Files {
 
 struct Wanted<T> {
     name: String,
-    /// Nothing where what is there is to stay.
-    bytes: Option<T>,
+    bytes: Bytes<T>,
+}
+
+enum Bytes<T> {
+    /// What is there is to stay.
+    Stay,
+    Here(T),
+    /// For a dry run: those of this description would be sent ahead.
+    ToCome(Described),
+}
+
+struct Described {
+    sha256: String,
+    size: u64,
+    asset_type: Option<String>,
+    media_type: String,
 }
 
 impl Files {
-    /// Reads both lists and the bytes that they name; those that are the server's already are not read.
-    pub(super) async fn read(admin: &Admin, body: &mut Object, force: bool) -> Result<Self> {
+    /// Reads both lists and the bytes that they name; those that are the server's already are not read. For
+    /// a dry run they need not be here.
+    pub(super) async fn read(admin: &Admin, body: &mut Object, force: bool, dry_run: bool) -> Result<Self> {
         let (profiles, assets) = (body.list("profiles")?, body.list("assets")?);
         let admin = admin.clone();
         let read = super::blocking(move || {
-            let mut reading = Reading { admin: &admin, force, held: 0 };
+            let mut reading = Reading { admin: &admin, force, dry_run, held: 0 };
             Ok(Self {
                 profiles: profiles
                     .map(|list| each(list, "profiles", |body| reading.profile(body)))
@@ -71,7 +86,7 @@ impl Files {
     ) -> Result<()> {
         for (index, wanted) in self.profiles.iter().flatten().enumerate() {
             let place = format!("/profiles/{index}");
-            put_profile(tx, contents, wanted, edit, done).map_err(|error| at(&place, error))?;
+            put_profile(tx, contents, wanted, &place, edit, done).map_err(|error| at(&place, error))?;
         }
         for (index, wanted) in self.assets.iter().flatten().enumerate() {
             let place = format!("/assets/{index}");
@@ -153,6 +168,7 @@ fn each<T>(
 struct Reading<'a> {
     admin: &'a Admin,
     force: bool,
+    dry_run: bool,
     held: usize,
 }
 
@@ -161,8 +177,12 @@ impl Reading<'_> {
         let name = body.needed_text("identifier")?;
         let known = self.admin.mdm.store.peek(|conn| profiles::get(conn, &name))?;
         let (sha256, content) = (body.text("sha256")?, body.text("content")?);
+        let size = body.number("size")?;
         if content.is_none() && sha256.is_some() && sha256 == known.map(|known| known.kept.id) {
-            return Ok(Wanted { name, bytes: None });
+            return Ok(Wanted { name, bytes: Bytes::Stay });
+        }
+        if let Some(to_come) = self.to_come(sha256.as_deref(), content.as_deref(), size)? {
+            return Ok(Wanted { name, bytes: Bytes::ToCome(to_come) });
         }
         let received = self.received(sha256, content)?;
         if received.size > LARGEST {
@@ -173,20 +193,19 @@ impl Reading<'_> {
             .reader()?
             .read_to_end(&mut bytes)
             .map_err(|source| Error::caused("a profile that was sent cannot be read", source))?;
-        Ok(Wanted { name, bytes: Some((Mobileconfig::read(&bytes)?, received)) })
+        Ok(Wanted { name, bytes: Bytes::Here((Mobileconfig::read(&bytes)?, received)) })
     }
 
     fn asset(&mut self, body: &mut Object) -> Result<Wanted<Prepared>> {
         let name = body.needed_text("identifier")?;
         let known = self.admin.mdm.store.peek(|conn| assets::get(conn, &name))?;
         let (asset_type, media_type) = (body.text("type")?, body.text("content_type")?);
-        let media_type = media_type.map(|media_type| media_type.to_ascii_lowercase());
         let (sha256, content) = (body.text("sha256")?, body.text("content")?);
-        body.pass_over(&["size"]);
+        let size = body.number("size")?;
         let said = body.any("secret").is_some_and(|secret| secret != Value::Bool(false));
         if said && content.is_none() {
             return match known {
-                Some(known) if known.kept.secret => Ok(Wanted { name, bytes: None }),
+                Some(known) if known.kept.secret => Ok(Wanted { name, bytes: Bytes::Stay }),
                 _ => Err(Error::invalid(format!(
                     "the secret of {name} is not exported and this server does not have it; send it first: \
                      PUT /api/v1/assets/{name}"
@@ -198,22 +217,49 @@ impl Reading<'_> {
                 && sha256.is_some()
                 && known.kept.sha256() == sha256.as_deref()
                 && asset_type.as_ref().is_none_or(|asset_type| *asset_type == known.asset_type)
-                && media_type.as_ref().is_none_or(|media_type| *media_type == known.media_type)
+                && media_type.as_ref().is_none_or(|said| said.eq_ignore_ascii_case(&known.media_type))
         };
         if known.as_ref().is_some_and(same) {
-            return Ok(Wanted { name, bytes: None });
+            return Ok(Wanted { name, bytes: Bytes::Stay });
+        }
+        if let Some(to_come) = self.to_come(sha256.as_deref(), content.as_deref(), size)? {
+            let media_type = media_type.unwrap_or_default();
+            return Ok(Wanted {
+                name,
+                bytes: Bytes::ToCome(Described { asset_type, media_type, ..to_come }),
+            });
         }
         let received = self.received(sha256, content)?;
-        let known_media = known.as_ref().map(|known| known.media_type.clone());
         let upload = Upload {
             asset_type: asset_type.as_deref(),
             known_type: known.as_ref().map(|known| known.asset_type.as_str()),
-            media_type: &media_type.or(known_media).unwrap_or_default(),
+            known_media: known.as_ref().map(|known| known.media_type.as_str()),
+            media_type: &media_type.unwrap_or_default(),
             password: None,
             force: self.force,
         };
         let prepared = assets::prepare(&self.admin.mdm.contents, &upload, received)?;
-        Ok(Wanted { name, bytes: Some(prepared) })
+        Ok(Wanted { name, bytes: Bytes::Here(prepared) })
+    }
+
+    /// Bytes that a dry run only names, if they are not here.
+    fn to_come(
+        &self,
+        sha256: Option<&str>,
+        content: Option<&str>,
+        size: Option<u64>,
+    ) -> Result<Option<Described>> {
+        let (Some(sha256), None, Some(size), true) = (sha256, content, size, self.dry_run) else {
+            return Ok(None);
+        };
+        if self.admin.mdm.store.peek(|conn| content::known(conn, sha256))?.is_some() {
+            return Ok(None);
+        }
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::invalid_at("/sha256", "sha256 must have 64 hexadecimal digits"));
+        }
+        let (sha256, media_type) = (sha256.to_owned(), String::new());
+        Ok(Some(Described { sha256, size, asset_type: None, media_type }))
     }
 
     fn received(&mut self, sha256: Option<String>, content: Option<String>) -> Result<Received> {
@@ -248,11 +294,24 @@ fn put_profile(
     tx: &Tx<'_>,
     contents: &Contents,
     wanted: &Wanted<(Mobileconfig, Received)>,
+    place: &str,
     edit: Edit<'_>,
     done: &mut Done,
 ) -> Result<()> {
     let before = profiles::get(tx, &wanted.name)?;
-    let Some((read, received)) = &wanted.bytes else { return stays(before.is_some(), done) };
+    let (read, received) = match &wanted.bytes {
+        Bytes::Here((read, received)) => (read, received),
+        Bytes::Stay => return stays(before.is_some(), done),
+        Bytes::ToCome(to_come) => {
+            profiles::pretend(tx, &wanted.name, &to_come.sha256, to_come.size, edit)?;
+            let before = before.as_ref().map_or(Value::Null, plain_profile);
+            let (name, size, sha256) = (&wanted.name, to_come.size, &to_come.sha256);
+            let after = json!({"identifier": name, "size": size, "sha256": sha256});
+            done.changes.push(change("profile", &wanted.name, before, after));
+            done.warnings.push(not_looked_into(place));
+            return Ok(());
+        }
+    };
     if !profile::put_in(tx, contents, &wanted.name, (read, received), edit)?.changed {
         done.unchanged += 1;
         return Ok(());
@@ -272,7 +331,35 @@ fn put_asset(
     done: &mut Done,
 ) -> Result<()> {
     let before = assets::get(tx, &wanted.name)?;
-    let Some(prepared) = &wanted.bytes else { return stays(before.is_some(), done) };
+    let prepared = match &wanted.bytes {
+        Bytes::Here(prepared) => prepared,
+        Bytes::Stay => return stays(before.is_some(), done),
+        Bytes::ToCome(to_come) => {
+            let upload = Upload {
+                asset_type: to_come.asset_type.as_deref(),
+                known_type: before.as_ref().map(|known| known.asset_type.as_str()),
+                known_media: before.as_ref().map(|known| known.media_type.as_str()),
+                media_type: &to_come.media_type,
+                password: None,
+                force: false,
+            };
+            let bytes = (to_come.sha256.as_str(), to_come.size);
+            let (asset_type, media_type) = assets::pretend(tx, &wanted.name, &upload, bytes, edit)?;
+            let before = before.as_ref().map_or(Value::Null, asset::plain);
+            let secret = assets::is_secret(&asset_type);
+            let after = json!({
+                "identifier": wanted.name,
+                "type": asset_type,
+                "content_type": media_type,
+                "size": to_come.size,
+                "sha256": (!secret).then_some(&to_come.sha256),
+                "secret": secret,
+            });
+            done.changes.push(change("asset", &wanted.name, before, after));
+            done.warnings.push(not_looked_into(place));
+            return Ok(());
+        }
+    };
     let put = asset::put_in(tx, contents, &wanted.name, prepared, edit)?;
     done.warnings.extend(put.warnings.iter().map(|words| json!({"pointer": place, "words": words})));
     if !put.changed {
@@ -283,6 +370,11 @@ fn put_asset(
     let before = before.as_ref().map_or(Value::Null, asset::plain);
     done.changes.push(change("asset", &wanted.name, before, after));
     Ok(())
+}
+
+fn not_looked_into(place: &str) -> Value {
+    let words = "A dry run sends no files: whether these bytes will be accepted is known when they are sent.";
+    json!({"pointer": place, "words": words})
 }
 
 /// What is there was looked at before the transaction.

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::declaration::{Tagged, users_json};
+use super::declaration::{self, Tagged, users_json};
 use super::precondition::{self, IfMatch};
 use super::query::{Parameters, page};
 use super::reply::Refusal;
@@ -139,7 +139,7 @@ pub(super) async fn put(
     let (force, notify) = (parameters.flag("force")?, !parameters.flag("nonotify")?);
     crate::library::check_name(&identifier)?;
     let asset_type = parameters.text("type").map(str::to_owned);
-    let media_type = body::media_type(request.headers());
+    let media_type = body::content_type(request.headers()).into_owned();
     let password = password(request.headers())?;
     // What will not be taken is not waited for.
     let known = admin.mdm.store.peek(|conn| asset::get(conn, &identifier))?;
@@ -152,13 +152,14 @@ pub(super) async fn put(
         let upload = Upload {
             asset_type: asset_type.as_deref(),
             known_type: known.as_ref().map(|known| known.asset_type.as_str()),
+            known_media: known.as_ref().map(|known| known.media_type.as_str()),
             media_type: &media_type,
             password: password.as_deref(),
             force,
         };
         asset::prepare(&contents, &upload, received)
     });
-    let prepared = prepared.await?;
+    let prepared = prepared.await.map_err(|error| error.or_at(""))?;
     let contents = admin.mdm.contents.clone();
     let done = admin.mdm.store.write("asset.put", move |tx| {
         let known = asset::get(tx, &identifier)?;
@@ -169,7 +170,9 @@ pub(super) async fn put(
         let asset = existing(tx, &identifier)?;
         let mut shown = shown(tx, &asset)?;
         shown["changed"] = put.changed.into();
-        shown["warnings"] = put.warnings.into();
+        let mut warnings = put.warnings;
+        warnings.extend(declaration::exposed(tx, &asset.identifier)?);
+        shown["warnings"] = warnings.into();
         let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
         Ok(Some((status, precondition::header(&tag(&asset)), Json(shown))))
     });

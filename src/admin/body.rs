@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** a mistake in a body is 400 with the JSON Pointer (RFC 6901) of its place.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
@@ -179,10 +181,14 @@ pub(super) fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusa
     })
 }
 
+/// The Content-Type as it came; empty when there is none.
+pub(super) fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
+    headers.get(CONTENT_TYPE).map(|kind| String::from_utf8_lossy(kind.as_bytes())).unwrap_or_default()
+}
+
 /// The Content-Type in lower case, without parameters; empty when there is none.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    content_type(headers).split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Reads a length of time, or says in words how it is written.

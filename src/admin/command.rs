@@ -88,7 +88,7 @@ pub(super) fn enqueue(
         ));
     }
     let warning = takeover::check(tx, enrollment_id, request, force)?;
-    package::check_command(tx, request)?;
+    package::check_command(tx, enrollment_id, request)?;
     let new = New {
         uuid: &request.uuid,
         request_type: &request.request_type,

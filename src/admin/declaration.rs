@@ -22,7 +22,7 @@ use super::{Admin, audit, takeover};
 use crate::clock::rfc3339;
 use crate::ddm::Edit;
 use crate::ddm::declaration::{self, Declaration, Put, User};
-use crate::ddm::served;
+use crate::ddm::{exposed, served};
 use crate::error::{Error, Result};
 use crate::library::{asset, profile};
 use crate::schema::declarations::check;
@@ -39,7 +39,7 @@ pub(super) type Tagged = ([(HeaderName, HeaderValue); 1], Json<Value>);
 
 /// The declaration of this identifier.
 pub(super) fn existing(conn: &Connection, identifier: &str) -> Result<Declaration> {
-    declaration::get(conn, identifier)?.ok_or_else(|| Error::NotFound("such declaration".into()))
+    declaration::get(conn, identifier)?.ok_or_else(|| Error::NotFound(declaration::missing(identifier)))
 }
 
 /// As the API shows it: as a device gets it, and what is known of it beside.
@@ -92,6 +92,14 @@ pub(super) fn put_in(tx: &Tx<'_>, body: &Value, force: bool, edit: Edit<'_>) -> 
         audit::record(tx, edit.actor, "declaration.put", &checked.identifier, &detail)?;
     }
     Ok(put)
+}
+
+/// What the writer of a declaration should know of who gets it.
+///
+/// # Errors
+/// The database's.
+pub(super) fn exposed(conn: &Connection, identifier: &str) -> Result<Vec<String>> {
+    exposed::of_declaration(conn, identifier, &|name| profile::has_secrets(conn, name))
 }
 
 /// Removes a declaration that nobody uses, and writes down who did.
@@ -165,6 +173,11 @@ pub(super) async fn put(
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<Value>), Refusal> {
     let (force, notify) = (parameters.flag("force")?, !parameters.flag("nonotify")?);
     let body = sent(body);
+    if body.is_object() && body["Identifier"].is_null() {
+        let words = "Identifier is missing; write the one in the address.";
+        let refused = Error::invalid_at("/Identifier", words);
+        return Err(refused.suggesting(json!(identifier).to_string()).into());
+    }
     if body["Identifier"].as_str().is_some_and(|named| named != identifier) {
         let words = "The Identifier is not the one in the address; make them the same.";
         return Err(Error::invalid_at("/Identifier", words).into());
@@ -174,7 +187,8 @@ pub(super) async fn put(
         if !condition.holds(known.as_ref().map(|known| known.server_token.as_str())) {
             return Ok(None);
         }
-        let put = put_in(tx, &body, force, Edit { actor: &caller.actor, notify })?;
+        let mut put = put_in(tx, &body, force, Edit { actor: &caller.actor, notify })?;
+        put.warnings.extend(exposed(tx, &identifier)?);
         let (tag, mut shown) = tagged(tx, &existing(tx, &identifier)?)?;
         shown["changed"] = put.changed.into();
         let mut shapes = Vec::new();

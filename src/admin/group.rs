@@ -21,8 +21,10 @@ use super::reply::Refusal;
 use super::{Admin, audit, enrollment, fleet};
 use crate::ddm::group::{self, DEFAULT, Group, ORDER};
 use crate::ddm::predicate::Truth;
-use crate::ddm::{Edit, membership, reads};
+use crate::ddm::{Edit, exposed, membership, reads};
 use crate::error::{Error, Result};
+use crate::id::printable;
+use crate::library::profile;
 use crate::mdm::enrollment::find;
 use crate::storage::Tx;
 
@@ -71,7 +73,7 @@ pub(super) fn sent(mut body: Object, name: Option<String>) -> Result<Sent> {
 
 /// The group of this name.
 pub(super) fn existing(conn: &Connection, name: &str) -> Result<Group> {
-    group::get(conn, name)?.ok_or_else(|| Error::NotFound("such group".into()))
+    group::get(conn, name)?.ok_or_else(|| Error::NotFound(group::missing(name)))
 }
 
 pub(super) fn shown(group: &Group) -> Value {
@@ -105,12 +107,44 @@ fn whole(conn: &Connection, group: &Group) -> Result<Value> {
     Ok(whole)
 }
 
+/// What the writer of a group should know of it.
+///
+/// # Errors
+/// The database's.
+pub(super) fn warnings(conn: &Connection, group: &Group) -> Result<Vec<String>> {
+    let mut warnings = reads::of_group(group);
+    warnings.extend(exposed::of_group(conn, &group.name, &|name| profile::has_secrets(conn, name))?);
+    Ok(warnings)
+}
+
+/// PUT replaces the whole, which is not what everybody expects who sends a part.
+fn emptied(before: &Group, after: &Group) -> Option<String> {
+    let gone = |before: &[String], after: &[String]| !before.is_empty() && after.is_empty();
+    let mut lost = Vec::new();
+    if gone(&before.members, &after.members) {
+        lost.push(format!("its {} members by hand", before.members.len()));
+    }
+    if gone(&before.declarations, &after.declarations) {
+        lost.push(format!("its {} declarations", before.declarations.len()));
+    }
+    if before.rule.is_some() && after.rule.is_none() {
+        lost.push("its rule".to_owned());
+    }
+    (!lost.is_empty()).then(|| {
+        format!(
+            "PUT replaces the whole: the group lost {}. Send what is to stay, or change one thing with \
+             …/members/{{id}} and …/declarations/{{identifier}}.",
+            lost.join(" and ")
+        )
+    })
+}
+
 /// Keeps a group, and writes down who did; answers whether anything changed.
 ///
 /// # Errors
 /// As [`group::put`].
-pub(super) fn put_in(tx: &Tx<'_>, group: &Group, edit: Edit<'_>) -> Result<bool> {
-    let changed = group::put(tx, group, &|id| Ok(find(tx, id)?.is_some()), edit)?;
+pub(super) fn put_in(tx: &Tx<'_>, group: &Group, force: bool, edit: Edit<'_>) -> Result<bool> {
+    let changed = group::put_by(tx, group, &|id| Ok(find(tx, id)?.is_some()), force, edit)?;
     if changed {
         let detail = json!({
             "order": group.order,
@@ -220,20 +254,23 @@ pub(super) async fn put(
     condition: IfMatch,
     body: Object,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<Value>), Refusal> {
-    let notify = !parameters.flag("nonotify")?;
+    let (force, notify) = (parameters.flag("force")?, !parameters.flag("nonotify")?);
     let sent = sent(body, Some(name.clone()))?;
     let done = admin.mdm.store.write("group.put", move |tx| {
         let known = group::get(tx, &name)?;
         if !condition.holds(known.as_ref().map(tag).as_deref()) {
             return Ok(None);
         }
-        let changed = put_in(tx, &sent.group, Edit { actor: &caller.actor, notify })?;
-        Ok(Some((known.is_none(), changed, existing(tx, &name)?)))
+        let changed = put_in(tx, &sent.group, force, Edit { actor: &caller.actor, notify })?;
+        let group = existing(tx, &name)?;
+        let emptied = known.as_ref().and_then(|known| emptied(known, &group));
+        Ok(Some((known.is_none(), changed, group, emptied)))
     });
-    let (is_new, changed, group) = done.await?.ok_or_else(precondition::failed)?;
+    let (is_new, changed, group, emptied) = done.await?.ok_or_else(precondition::failed)?;
     let etag = precondition::header(&tag(&group));
-    let warnings = reads::of_group(&group);
-    let mut shown = admin.mdm.store.read(move |conn| whole(conn, &group)).await?;
+    let described = admin.mdm.store.read(move |conn| Ok((whole(conn, &group)?, warnings(conn, &group)?)));
+    let (mut shown, mut warnings) = described.await?;
+    warnings.extend(emptied);
     shown["changed"] = changed.into();
     shown["warnings"] = warnings.into();
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, etag, Json(shown)))
@@ -276,10 +313,11 @@ async fn change(
         let changed = change_in(tx, &name, part, &item, add, Edit { actor: &caller.actor, notify })?;
         if !changed && !add {
             let what = match part {
-                Part::Member => "such member by hand; who is in a group by its rule leaves with the rule",
-                Part::Declaration => "such declaration in this group",
+                Part::Member => "member by hand; who is in a group by its rule leaves with the rule",
+                Part::Declaration => "declaration of this name in it; GET the group to see what it has",
             };
-            return Err(Error::NotFound(what.into()));
+            let (item, name) = (printable(&item), printable(&name));
+            return Err(Error::NotFound(format!("{item} in the group {name}: it has no such {what}")));
         }
         Ok(Some(StatusCode::NO_CONTENT))
     });

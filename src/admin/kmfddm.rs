@@ -11,15 +11,16 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use plist::Dictionary;
 use rusqlite::Connection;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 use super::auth::Caller;
+use super::declaration::Tagged;
 use super::enrollment::existing;
 use super::group::Part;
+use super::precondition::{self, IfMatch};
 use super::query::Parameters;
 use super::reply::Refusal;
 use super::{Admin, body, command, declaration, fleet, group};
@@ -49,21 +50,28 @@ pub(super) async fn put_declaration(
     State(admin): State<Admin>,
     caller: Caller,
     parameters: Parameters,
+    condition: IfMatch,
     body: Result<Bytes, BytesRejection>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1]), Refusal> {
     let (force, notify) = (parameters.flag("force")?, !parameters.flag("nonotify")?);
     let body = declaration::sent(body::json(&body::bytes(body)?)?);
     let put = admin.mdm.store.write("ddm.put_declaration", move |tx| {
-        declaration::put_in(tx, &body, force, Edit { actor: &caller.actor, notify })
+        let known = declarations::get(tx, body["Identifier"].as_str().unwrap_or_default())?;
+        if !condition.holds(known.as_ref().map(|known| known.server_token.as_str())) {
+            return Ok(None);
+        }
+        declaration::put_in(tx, &body, force, Edit { actor: &caller.actor, notify }).map(Some)
     });
-    Ok(answer(put.await?.changed))
+    let put = put.await?.ok_or_else(precondition::failed)?;
+    Ok((answer(put.changed), precondition::header(&put.server_token)))
 }
 
 pub(super) async fn declaration(
     State(admin): State<Admin>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    Ok(Json(admin.mdm.store.peek(|conn| declaration::existing(conn, &id))?.body()))
+) -> Result<Tagged, Refusal> {
+    let found = admin.mdm.store.peek(|conn| declaration::existing(conn, &id))?;
+    Ok((precondition::header(&found.server_token), Json(found.body())))
 }
 
 pub(super) async fn delete_declaration(
@@ -71,16 +79,20 @@ pub(super) async fn delete_declaration(
     caller: Caller,
     Path(id): Path<String>,
     parameters: Parameters,
+    condition: IfMatch,
 ) -> Result<StatusCode, Refusal> {
     let notify = !parameters.flag("nonotify")?;
     let deleted = admin.mdm.store.write("ddm.delete_declaration", move |tx| {
-        if declarations::get(tx, &id)?.is_none() {
-            return Ok(false);
+        let known = declarations::get(tx, &id)?;
+        if !condition.holds(known.as_ref().map(|known| known.server_token.as_str())) {
+            return Ok(None);
         }
-        declaration::delete_in(tx, &id, Edit { actor: &caller.actor, notify })?;
-        Ok(true)
+        if known.is_some() {
+            declaration::delete_in(tx, &id, Edit { actor: &caller.actor, notify })?;
+        }
+        Ok(Some(known.is_some()))
     });
-    Ok(answer(deleted.await?))
+    Ok(answer(deleted.await?.ok_or_else(precondition::failed)?))
 }
 
 pub(super) async fn touch(

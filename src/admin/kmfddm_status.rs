@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 use super::Admin;
 use super::enrollment::existing;
@@ -29,6 +30,26 @@ use crate::id;
 /// As KMFDDM writes the names of items.
 const ROOT: &str = ".StatusItems.";
 const DECLARATIONS: &str = ".StatusItems.management.declarations";
+
+/// The names of the reports of a channel that are still kept, by their time.
+struct Reports(BTreeMap<Seconds, String>);
+
+impl Reports {
+    fn of_channel(conn: &Connection, enrollment_id: &str) -> Result<Self> {
+        let kept = reports(conn, enrollment_id)?.into_iter();
+        Ok(Self(kept.map(|(at, report)| (at, name(at, &report))).collect()))
+    }
+
+    /// That of the report that came then, as `status-report` takes it; nothing for one that is gone.
+    fn of(&self, at: Seconds) -> &str {
+        self.0.get(&at).map_or("", String::as_str)
+    }
+}
+
+/// KMFDDM's status_id of a report.
+fn name(at: Seconds, report: &[u8]) -> String {
+    id::hex(&id::sha256(format!("{at}\0{}", String::from_utf8_lossy(report)).as_bytes())[..8])
+}
 
 /// The same question about each of several enrollments.
 async fn each(
@@ -53,6 +74,7 @@ pub(super) async fn declaration_status(
     Path(ids): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     let of_one = |conn: &Connection, id: &str| {
+        let named = Reports::of_channel(conn, id)?;
         let told = sync::find(conn, id)?.and_then(|sync| sync.told_token);
         let states = states(conn, id)?.into_iter().map(|((identifier, token), state)| {
             let present = declaration::get(conn, &identifier)?.map(|present| present.server_token);
@@ -66,7 +88,7 @@ pub(super) async fn declaration_status(
                 "current": current,
                 "status_received": rfc3339(state.reported_at),
                 "reasons": reasons(&state),
-                "status_id": "",
+                "status_id": named.of(state.reported_at),
             }))
         });
         states.collect()
@@ -79,7 +101,8 @@ pub(super) async fn status_errors(
     Path(ids): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     let of_one = |conn: &Connection, id: &str| {
-        let one = |path: String, error: Value, at: Seconds| json!({"path": path, "error": error, "timestamp": rfc3339(at), "status_id": ""});
+        let named = Reports::of_channel(conn, id)?;
+        let one = |path: String, error: Value, at: Seconds| json!({"path": path, "error": error, "timestamp": rfc3339(at), "status_id": named.of(at)});
         let mut list: Vec<Value> = errors(conn, id)?
             .into_iter()
             .map(|error| {
@@ -111,13 +134,17 @@ pub(super) async fn status_values(
 ) -> Result<Json<Value>, Refusal> {
     let pattern = parameters.text("prefix").unwrap_or_default().to_owned();
     let of_one = move |conn: &Connection, id: &str| {
-        let mut list = Vec::new();
+        let (mut list, named) = (Vec::new(), Reports::of_channel(conn, id)?);
         for item in values(conn, id, "")? {
             let Some(value) = &item.value else { continue };
             for (path, text) in leaves(format!("{ROOT}{}", item.path), value) {
                 if matches(&pattern, &path) {
-                    let timestamp = rfc3339(item.reported_at);
-                    list.push(json!({"path": path, "value": text, "timestamp": timestamp, "status_id": ""}));
+                    list.push(json!({
+                        "path": path,
+                        "value": text,
+                        "timestamp": rfc3339(item.reported_at),
+                        "status_id": named.of(item.reported_at),
+                    }));
                 }
             }
         }
@@ -170,8 +197,7 @@ pub(super) async fn status_report(
         reports(conn, &enrollment_id)
     });
     let mut kept = kept.await?.into_iter().zip(0_u64..).map(|((at, report), place)| {
-        let name =
-            id::hex(&id::sha256(format!("{at}\0{}", String::from_utf8_lossy(&report)).as_bytes())[..8]);
+        let name = name(at, &report);
         (at, report, place, name)
     });
     let found = kept.find(|(_, _, place, name)| match &wanted {

@@ -24,9 +24,12 @@ use super::{Admin, audit};
 use crate::clock::rfc3339;
 use crate::ddm::{Edit, personal_address, served};
 use crate::error::{Error, Result};
+use crate::library::package::summary::Kind;
 use crate::library::package::{self, Package};
+use crate::mdm::subject;
 use crate::plist;
 use crate::schema::commands::Request as Command;
+use crate::schema::platform::Platform;
 
 fn existing(conn: &Connection, identifier: &str) -> Result<Package> {
     package::get(conn, identifier)?.ok_or_else(|| Error::NotFound("such package".into()))
@@ -79,7 +82,7 @@ fn shown(conn: &Connection, package: &Package) -> Result<Value> {
 ///
 /// # Errors
 /// `Invalid` with a pointer.
-pub(super) fn check_command(conn: &Connection, command: &Command) -> Result<()> {
+pub(super) fn check_command(conn: &Connection, enrollment_id: &str, command: &Command) -> Result<()> {
     if !["InstallApplication", "InstallEnterpriseApplication"].contains(&command.request_type.as_str()) {
         return Ok(());
     }
@@ -87,11 +90,21 @@ pub(super) fn check_command(conn: &Connection, command: &Command) -> Result<()> 
     let keys = plist::dict(&request, "Command")?;
     let url = keys.map(|keys| plist::string(keys, "ManifestURL")).transpose()?.flatten();
     let package = url.map(|url| personal_address::package_at(conn, url)).transpose()?.flatten();
-    match package {
-        Some(name) if package::get(conn, &name)?.is_none() => {
-            let words = format!("This server has no package {name}; upload that first.");
-            Err(Error::invalid_at("/ManifestURL", words))
-        }
+    let Some(name) = package else { return Ok(()) };
+    let refused = |words: String| Err(Error::invalid_at("/ManifestURL", words));
+    let Some(package) = package::get(conn, &name)? else {
+        return refused(format!("This server has no package {name}; upload that first."));
+    };
+    let platform = subject::of(conn, enrollment_id)?.and_then(|subject| subject.platform);
+    match (package.summary.kind, platform) {
+        (Kind::Pkg, Some(platform)) if platform != Platform::MacOs => refused(format!(
+            "{name} is an installer package (.pkg), which only Macs install, and this enrollment is {}; upload an \
+             .ipa for it.",
+            platform.name()
+        )),
+        (Kind::Ipa, Some(Platform::MacOs)) => refused(format!(
+            "{name} is an app for other systems (.ipa), and this enrollment is macOS; upload a .pkg for it."
+        )),
         _ => Ok(()),
     }
 }
@@ -147,7 +160,8 @@ pub(super) async fn put(
     }
     let received = admin.mdm.contents.receive(request.into_body()).await?;
     let now = admin.now();
-    let prepared = super::blocking(move || package::prepare(received, now)).await?;
+    let prepared = super::blocking(move || package::prepare(received, now)).await;
+    let prepared = prepared.map_err(|error| error.or_at(""))?;
     let contents = admin.mdm.contents.clone();
     let done = admin.mdm.store.write("package.put", move |tx| {
         let known = package::get(tx, &identifier)?;

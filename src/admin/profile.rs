@@ -130,7 +130,8 @@ pub(super) async fn put(
     let declare = parameters.word("declare", &["legacy"])?.is_some();
     let bytes = body::bytes(body)?;
     let contents = admin.mdm.contents.clone();
-    let received = super::blocking(move || receive(&contents, &bytes)).await?;
+    let received =
+        super::blocking(move || receive(&contents, &bytes)).await.map_err(|error| error.or_at(""))?;
     let contents = admin.mdm.contents.clone();
     let done = admin.mdm.store.write("profile.put", move |tx| {
         let known = profile::get(tx, &name)?;

@@ -9,7 +9,7 @@
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -108,10 +108,11 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let refusal = response.extensions_mut().remove::<Refusal>().or_else(|| of_axum(&response));
     if let Some(refusal) = refusal {
-        let allow = response.headers_mut().remove(ALLOW);
+        // What a client needs to ask better: the methods of an address, the size of what it wants part of.
+        let told = [ALLOW, CONTENT_RANGE].map(|name| (response.headers_mut().remove(&name), name));
         response = if is_api { refusal.as_json(id) } else { refusal.as_text() };
-        if let Some(allow) = allow {
-            response.headers_mut().insert(ALLOW, allow);
+        for (value, name) in told {
+            value.map(|value| response.headers_mut().insert(name, value));
         }
         if refusal.status == StatusCode::UNAUTHORIZED {
             challenge(&mut response, from_browser);
@@ -143,6 +144,9 @@ fn of_axum(response: &Response) -> Option<Refusal> {
         StatusCode::METHOD_NOT_ALLOWED => "this address does not take that method; see the Allow header",
         StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this address takes; send less at once",
         StatusCode::NOT_FOUND => "there is nothing at this address",
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            "there is no such part of it; Content-Range says how many bytes there are"
+        }
         _ => "the request cannot be read; check its address and its body",
     };
     Some(Refusal::new(status, words))

@@ -102,17 +102,21 @@ pub(super) fn existing(conn: &Connection, contents: &Contents, identifier: &str)
 }
 
 /// The services that Apple names.
-pub(super) async fn services() -> Json<Value> {
+pub(super) async fn services(parameters: Parameters) -> Result<Json<Value>, Refusal> {
+    let (limit, after) = (parameters.limit()?, parameters.cursor::<String>()?.unwrap_or_default());
+    let mut services: Vec<_> = SERVICES.iter().filter(|service| *service.service_type > *after).collect();
+    services.sort_by_key(|service| service.service_type);
     let one = |service: &crate::schema::services::Service| {
-        json!({
+        let shown = json!({
             "service": service.service_type,
             "name": service.name,
             "words": service.words,
             "files": service.reads,
             "main": service.main,
-        })
+        });
+        (service.service_type, shown)
     };
-    Json(json!({"items": SERVICES.iter().map(one).collect::<Vec<_>>(), "next": null}))
+    Ok(Json(page(services.into_iter().map(one).collect(), limit)))
 }
 
 pub(super) async fn list(State(admin): State<Admin>, parameters: Parameters) -> Result<Json<Value>, Refusal> {

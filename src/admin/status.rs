@@ -70,17 +70,24 @@ pub(super) async fn status(
     Path(id): Path<String>,
     parameters: Parameters,
 ) -> Result<Json<Value>, Refusal> {
+    let (limit, after) = (parameters.limit()?, parameters.cursor::<String>()?);
+    // This is one object and its items are bounded: who asks for no page gets all of them.
+    let is_whole = parameters.text("limit").is_none() && after.is_none();
+    let (limit, after) = (if is_whole { u32::MAX } else { limit }, after.unwrap_or_default());
     let with_reports = parameters.flag("reports")?;
     let prefix = parameters.text("prefix").unwrap_or_default().to_owned();
     let found = admin.mdm.store.read(move |conn| {
         existing(conn, &id)?;
-        let items = values(conn, &id, &prefix)?.into_iter().map(|item| {
-            json!({
+        let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+        let items = values(conn, &id, &prefix)?.into_iter().filter(|item| item.path > after);
+        let items = items.take(most).map(|item| {
+            let shown = json!({
                 "path": item.path,
                 "value": item.value,
                 "words": item.value.is_none().then(|| too_large(None, LARGEST)),
                 "reported_at": rfc3339(item.reported_at),
-            })
+            });
+            (item.path, shown)
         });
         let errors = errors(conn, &id)?
             .into_iter()
@@ -94,14 +101,12 @@ pub(super) async fn status(
             json!({"path": change.path, "value": change.value, "words": words, "at": rfc3339(change.at)})
         });
         let last = reports(conn, &id)?;
-        let mut shown = json!({
-            "items": items.collect::<Vec<_>>(),
-            "next": null,
-            "errors": errors.collect::<Vec<_>>(),
-            "changes": changes.collect::<Vec<_>>(),
-            "client_capabilities": status::value(conn, &id, "management.client-capabilities")?,
-            "last_report_at": last.first().map(|(at, _)| rfc3339(*at)),
-        });
+        let mut shown = page(items.collect(), limit);
+        shown["errors"] = errors.collect();
+        shown["changes"] = changes.collect();
+        shown["client_capabilities"] =
+            status::value(conn, &id, "management.client-capabilities")?.unwrap_or_default();
+        shown["last_report_at"] = last.first().map(|(at, _)| rfc3339(*at)).into();
         if with_reports {
             let raw = last.iter().map(|(at, report)| {
                 let report: Value = serde_json::from_slice(report).unwrap_or_default();

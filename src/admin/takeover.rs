@@ -187,7 +187,13 @@ pub(super) fn check(
     let list = plist::parse_dict(&request.plist).unwrap_or_default();
     let Some(command) = list.get("Command").and_then(plist::Value::as_dictionary) else { return Ok(None) };
     let identifier = match request.request_type.as_str() {
-        "InstallProfile" => carried(command).map(|shape| shape.identifier),
+        "InstallProfile" => match command.get("Payload").and_then(plist::Value::as_data) {
+            Some(payload) => match Mobileconfig::read(payload) {
+                Ok(profile) => Some(profile.identifier),
+                Err(error) => return unreadable(conn, enrollment_id, &error, force),
+            },
+            None => None,
+        },
         _ => text(command, "Identifier"),
     };
     let Some(identifier) = identifier else { return Ok(None) };
@@ -201,6 +207,25 @@ pub(super) fn check(
         printable(&identifier),
         names.join(", ")
     );
+    refuse(words, force)
+}
+
+/// Where profiles are declared, one that cannot be looked into may be one of them.
+fn unreadable(conn: &Connection, enrollment_id: &str, error: &Error, force: bool) -> Result<Option<String>> {
+    for profile in profile::list(conn, None, u32::MAX)? {
+        if served::is_for(conn, enrollment_id, Kind::Profile, &profile.name)? {
+            let words = format!(
+                "this profile cannot be looked into ({error}), so it may be one that is declared for this \
+                 enrollment, as {} is",
+                profile.name
+            );
+            return refuse(words, force);
+        }
+    }
+    Ok(None)
+}
+
+fn refuse(words: String, force: bool) -> Result<Option<String>> {
     if force {
         Ok(Some(words))
     } else {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::client::Client;
 use super::files::{self, FOLDERS};
-use super::{Common, Done, Failure, bytes, difference, say};
+use super::{Common, Done, Failure, bytes, complain, difference, say};
 use crate::id::printable;
 
 #[derive(Args)]
@@ -45,13 +45,23 @@ struct Found {
 impl Apply {
     pub(super) async fn run(self) -> Done {
         let config = self.common.load()?;
+        if !self.folder.is_dir() {
+            let words = "there is no such folder; `russet export DIR` writes one, docs/declarations.md says what is in it";
+            return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
+        }
         let mut found = find(&self.folder)?;
-        for (kind, objects, paths) in bytes::read(&config, &self.folder).await? {
+        for words in files::passed_over(&self.folder)? {
+            complain(words);
+        }
+        for (kind, objects, paths) in bytes::read(&config, &self.folder, self.dry_run).await? {
             found.body.insert(kind.to_owned(), Json::Array(objects));
             found.files.push((kind, paths));
         }
         if found.files.is_empty() {
-            let words = "there is no folder declarations, groups, app-sets, updates, profiles, assets or services in it";
+            let words = format!(
+                "there is nothing to apply: none of the folders {} is in it",
+                files::known().join(", ")
+            );
             return Err(Failure::Wrong(format!("{}: {words}", self.folder.display())));
         }
         found.body.insert("prune".into(), self.prune.into());
@@ -66,7 +76,10 @@ impl Apply {
         };
         for warning in done["warnings"].as_array().into_iter().flatten() {
             let place = found.place(warning["pointer"].as_str().unwrap_or_default());
-            eprintln!("{place}: {}", warning["words"].as_str().unwrap_or_default());
+            complain(format!(
+                "{place}: {}",
+                on_the_command_line(warning["words"].as_str().unwrap_or_default())
+            ));
         }
         if self.json {
             say(format!("{done:#}"));
@@ -109,7 +122,7 @@ impl Found {
 
     fn refused(&self, error: &Json) -> Failure {
         let text = |name: &str| error[name].as_str().unwrap_or_default();
-        let mut words = text("message").to_owned();
+        let mut words = on_the_command_line(text("message"));
         if error["pointer"].is_string() {
             words = format!("{}: {words}", self.place(text("pointer")));
         }
@@ -121,6 +134,11 @@ impl Found {
         }
         Failure::Wrong(format!("{words}\nNothing was changed."))
     }
+}
+
+/// What the API calls `?force=1` is a flag here.
+fn on_the_command_line(words: &str) -> String {
+    words.replace("?force=1", "--force").replace("?nonotify=1", "--no-notify")
 }
 
 fn print(done: &Json, dry_run: bool) {

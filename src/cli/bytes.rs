@@ -33,15 +33,15 @@ const SMALL: u64 = 16 * 1024;
 /// A folder's name, what is sent of it, and the files that it came from.
 type Folder = (&'static str, Vec<Json>, Vec<PathBuf>);
 
-/// Reads both folders, as far as they are there, and sends ahead what is large.
-pub(super) async fn read(config: &Config, folder: &Path) -> Result<Vec<Folder>, Failure> {
+/// Reads both folders, as far as they are there, and sends ahead what is large, but for a dry run.
+pub(super) async fn read(config: &Config, folder: &Path, dry_run: bool) -> Result<Vec<Folder>, Failure> {
     let mut found = Vec::new();
     let profiles = folder.join("profiles");
     if let Some(paths) = files::files(&profiles, PROFILE)? {
         let mut objects = Vec::new();
         for path in &paths {
             let mut object = json!({"identifier": files::stem(path, PROFILE)});
-            name_bytes(config, path, &mut object).await?;
+            name_bytes(config, path, &mut object, dry_run).await?;
             objects.push(object);
         }
         found.push(("profiles", objects, paths));
@@ -60,7 +60,7 @@ pub(super) async fn read(config: &Config, folder: &Path) -> Result<Vec<Folder>, 
             let mut object = files::read(path, "identifier")?;
             let data = files::path(&assets, files::stem(path, ENDING), DATA)?;
             if data.is_file() {
-                name_bytes(config, &data, &mut object).await?;
+                name_bytes(config, &data, &mut object, dry_run).await?;
             } else if object["secret"].is_null() {
                 return Err(wrong(path, &format!("its bytes, {}, are missing", data.display())));
             }
@@ -71,12 +71,17 @@ pub(super) async fn read(config: &Config, folder: &Path) -> Result<Vec<Folder>, 
     Ok(found)
 }
 
-/// Says of an object which bytes it has, and sees to it that the server can have them.
-async fn name_bytes(config: &Config, path: &Path, object: &mut Json) -> Result<(), Failure> {
+/// Says of an object which bytes it has, and sees to it that the server can have them; for a dry run
+/// nothing is kept there.
+async fn name_bytes(config: &Config, path: &Path, object: &mut Json, dry_run: bool) -> Result<(), Failure> {
     let (sha256, size) = hash(path)?;
     if size <= SMALL {
         let bytes = fs::read(path).map_err(|error| wrong(path, &error))?;
         object["content"] = STANDARD.encode(bytes).into();
+        return Ok(());
+    }
+    if dry_run {
+        (object["sha256"], object["size"]) = (sha256.into(), size.into());
         return Ok(());
     }
     let address = format!("/api/v1/uploads/{sha256}");

@@ -123,6 +123,11 @@ impl Show {
             say(format!("{:#}", json!({"items": items})));
             return Ok(());
         }
+        if items.is_empty() {
+            complain("This device should have no apps or packages, and has reported none.");
+            return Ok(());
+        }
+        say(format!("{:<32} {:<32} {:<12} {:<10} WHY", "DECLARATION", "APP OR PACKAGE", "STATE", "VERSION"));
         for item in &items {
             let reported = &item["reported"];
             let mut line = format!(
@@ -131,7 +136,10 @@ impl Show {
                 text(reported, "identifier"),
                 text(reported, "state"),
                 text(reported, "version"),
-                item["left_out"].as_str().map(crate::id::printable).unwrap_or_default(),
+                [&item["left_out"], &reported["words"]]
+                    .into_iter()
+                    .find_map(Json::as_str)
+                    .map_or_else(String::new, crate::id::printable),
             );
             for reason in reported["reasons"].as_array().into_iter().flatten() {
                 line.push(' ');

@@ -18,6 +18,10 @@ pub(super) struct Export {
     /// Deletes files in its subfolders that no object belongs to.
     #[arg(long)]
     prune: bool,
+    /// Writes the members by hand of groups too. Without them the next apply leaves members as they are;
+    /// with them it takes out everybody who came since.
+    #[arg(long)]
+    members: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -25,7 +29,8 @@ pub(super) struct Export {
 impl Export {
     pub(super) async fn run(self) -> Done {
         let config = self.common.load()?;
-        let all = Client::connect(&config).await?.json(Method::GET, "/api/v1/export", None).await?;
+        let all =
+            Client::connect(&config).await?.json(Method::GET, "/api/v1/export?relative=1", None).await?;
         for (kind, member) in FOLDERS {
             let folder = self.folder.join(kind);
             let objects = all[files::list_of(kind)].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -38,7 +43,11 @@ impl Export {
             let mut written = Vec::new();
             for object in objects {
                 let path = files::path(&folder, object[member].as_str().unwrap_or_default(), files::ENDING)?;
-                files::write(&path, object)?;
+                let mut object = object.clone();
+                if let Some(group) = object.as_object_mut().filter(|_| kind == "groups" && !self.members) {
+                    group.shift_remove("members");
+                }
+                files::write(&path, &object)?;
                 written.push(path);
             }
             say(format!("{}: {} {kind}", folder.display(), written.len()));

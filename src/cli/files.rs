@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::Failure;
+use super::{Failure, bytes};
 use crate::id::printable;
+use crate::schema::nearest;
 
 /// The folders, each with the member of an object that its file is named after.
 pub(super) const FOLDERS: [(&str, &str); 6] = [
@@ -32,6 +33,65 @@ pub(super) fn list_of(folder: &'static str) -> &'static str {
         "background-tasks" => "background_tasks",
         folder => folder,
     }
+}
+
+/// The names of all folders.
+pub(super) fn known() -> Vec<&'static str> {
+    let with_bytes = bytes::FOLDERS.iter().map(|(folder, _)| *folder);
+    FOLDERS.iter().map(|(folder, _)| *folder).chain(with_bytes).collect()
+}
+
+/// What stands beside the known folders or in them and is not read, in sentences: it may be misspelt.
+pub(super) fn passed_over(folder: &Path) -> Result<Vec<String>, Failure> {
+    let mut words = Vec::new();
+    for path in entries(folder)? {
+        let name = name_of(&path);
+        if path.is_dir() && !known().contains(&name) {
+            let meant = nearest::suggestion(name, known().into_iter());
+            words.push(format!(
+                "{}: passed over; the folders that are read are {}.{meant}",
+                path.display(),
+                known().join(", ")
+            ));
+        } else if path.is_file() && [ENDING, ".mobileconfig"].iter().any(|ending| name.ends_with(ending)) {
+            let words_of_file = format!("{}: passed over; put it into one of the folders", path.display());
+            words.push(format!("{words_of_file} {}.", known().join(", ")));
+        }
+    }
+    for (kind, endings) in FOLDERS.map(|(kind, _)| (kind, &[ENDING][..])).iter().chain(&bytes::FOLDERS) {
+        let inside = folder.join(kind);
+        if !inside.is_dir() {
+            continue;
+        }
+        for path in entries(&inside)? {
+            let name = name_of(&path);
+            if !path.is_file() || !endings.iter().any(|ending| name.ends_with(ending)) {
+                words.push(format!(
+                    "{}: passed over; files of {kind} end in {}.",
+                    path.display(),
+                    endings.join(" or ")
+                ));
+            }
+        }
+    }
+    Ok(words)
+}
+
+/// What is in a folder, in order, without what is hidden or left over from an export that broke off.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| wrong(folder, &error))? {
+        let path = entry.map_err(|error| wrong(folder, &error))?.path();
+        if !name_of(&path).starts_with('.') && !name_of(&path).ends_with(".new") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(OsStr::to_str).unwrap_or_default()
 }
 
 pub(super) fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {

@@ -27,6 +27,12 @@ impl Updates {
             say(format!("{:#}", json!({"items": items})));
             return Ok(());
         }
+        // A state in which nobody is has no lines, and no heading over them.
+        if !items.is_empty() {
+            say(columns(
+                ["ID", "NAME", "STATE", "HAS", "SHOULD HAVE", "BY", "GROUP", "WHY"].map(str::to_owned),
+            ));
+        }
         for item in &items {
             say(line(item));
         }
@@ -41,9 +47,10 @@ fn line(item: &Json) -> String {
         Some(build) => format!("{} ({})", text(&of["version"]), printable(build)),
         None => text(&of["version"]),
     };
-    let why = [&item["failure"]["words"], &item["no_target"]].into_iter().find_map(Json::as_str);
-    let line = format!(
-        "{:<40} {:<24} {:<10} {:<16} {:<16} {:<19} {:<12} {}",
+    let notes = item["notes"].as_array().into_iter().flatten();
+    let why = [&item["failure"]["words"], &item["no_target"]].into_iter().chain(notes);
+    let why: Vec<String> = why.filter_map(Json::as_str).map(printable).collect();
+    columns([
         text(&item["id"]),
         text(&item["name"]),
         text(&item["state"]),
@@ -51,7 +58,11 @@ fn line(item: &Json) -> String {
         version(&item["target"]),
         text(&item["target"]["at"]),
         text(&item["group"]),
-        why.map(printable).unwrap_or_default(),
-    );
+        why.join(" "),
+    ])
+}
+
+fn columns([id, name, state, has, should, by, group, why]: [String; 8]) -> String {
+    let line = format!("{id:<40} {name:<24} {state:<10} {has:<16} {should:<16} {by:<19} {group:<12} {why}");
     line.trim_end().to_owned()
 }

@@ -108,6 +108,12 @@ pub fn get(conn: &Connection, name: &str) -> Result<Option<AppSet>> {
         .optional()?)
 }
 
+/// What is said of a set that is not there, as the end of a sentence.
+pub fn missing(name: &str) -> String {
+    let name = id::printable(name);
+    format!("app set {name}; GET /api/v1/app-sets lists them, PUT /api/v1/app-sets/{name} makes one")
+}
+
 /// Sets in the order of their names, those after `after`.
 ///
 /// # Errors
@@ -229,7 +235,7 @@ fn check(conn: &Connection, set: &mut AppSet) -> Result<Vec<String>> {
 pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
     let deleted = tx.prepare_cached("DELETE FROM app_sets WHERE name = ?1")?.execute([name])?;
     if deleted == 0 {
-        return Err(Error::NotFound("such app set".into()));
+        return Err(Error::NotFound(missing(name)));
     }
     generation::advance(tx, edit.notify)
 }

@@ -140,16 +140,27 @@ pub fn list(conn: &Connection, after: Option<&str>, limit: u32) -> Result<Vec<De
 
 /// All of them, each with the identifiers that it names.
 pub(super) fn all(conn: &Connection) -> Result<Vec<(Declaration, Vec<String>)>> {
+    let with_names = |declaration: Declaration| {
+        let names = names(conn, &declaration.identifier)?;
+        Ok((declaration, names))
+    };
+    list(conn, None, u32::MAX)?.into_iter().map(with_names).collect()
+}
+
+/// What is said of a declaration that is not there, as the end of a sentence.
+pub fn missing(identifier: &str) -> String {
+    let name = id::printable(identifier);
+    format!(
+        "declaration {name}; write it first: PUT /api/v1/declarations/{name}, or `russet apply` with \
+         declarations/{name}.json"
+    )
+}
+
+/// The identifiers that a declaration names.
+pub(super) fn names(conn: &Connection, identifier: &str) -> Result<Vec<String>> {
     let mut named = conn
         .prepare_cached("SELECT target FROM declaration_references WHERE identifier = ?1 ORDER BY target")?;
-    list(conn, None, u32::MAX)?
-        .into_iter()
-        .map(|declaration| {
-            let names = named.query_map([&declaration.identifier], |row| row.get(0))?;
-            let names = names.collect::<Result<_, _>>()?;
-            Ok((declaration, names))
-        })
-        .collect()
+    Ok(named.query_map([identifier], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// Keeps a declaration; one of the same identifier is replaced.
@@ -306,7 +317,7 @@ fn stays_usable(conn: &Connection, known: &Declaration, new: &Checked) -> Result
 /// `NotFound`; `Conflict` with `users` when it is used.
 pub fn delete(tx: &Tx<'_>, identifier: &str, edit: Edit<'_>) -> Result<()> {
     if get(tx, identifier)?.is_none() {
-        return Err(Error::NotFound("such declaration".into()));
+        return Err(Error::NotFound(missing(identifier)));
     }
     let users = users(tx, identifier)?;
     if !users.is_empty() {
@@ -350,7 +361,7 @@ pub(super) fn change(
     edit: Edit<'_>,
     how: impl FnOnce(&mut Declaration) -> Result<()>,
 ) -> Result<String> {
-    let mut declaration = get(tx, identifier)?.ok_or_else(|| Error::NotFound("such declaration".into()))?;
+    let mut declaration = get(tx, identifier)?.ok_or_else(|| Error::NotFound(missing(identifier)))?;
     how(&mut declaration)?;
     let token = declaration.token();
     if token != declaration.server_token {

@@ -42,6 +42,15 @@ pub fn advance(tx: &Tx<'_>, notify: bool) -> Result<()> {
     Ok(())
 }
 
+/// Writes what stands there already: whether anything can be written at all.
+///
+/// # Errors
+/// The database's.
+pub fn probe(tx: &Tx<'_>) -> Result<()> {
+    tx.prepare_cached("UPDATE generations SET stamp = stamp")?.execute([])?;
+    Ok(())
+}
+
 /// The payload of `management.organization-info`, as JSON.
 pub(super) fn organization(conn: &Connection) -> Result<String> {
     Ok(conn.prepare_cached("SELECT organization FROM generations")?.query_row([], |row| row.get(0))?)

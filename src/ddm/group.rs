@@ -133,8 +133,24 @@ fn declarations_of(conn: &Connection, name: &str) -> Result<Vec<String>> {
 /// `Invalid` with a pointer: a rule or predicate that cannot be read, a member or a declaration that is
 /// not there.
 pub fn put(tx: &Tx<'_>, group: &Group, is_enrollment: IsEnrollment<'_>, edit: Edit<'_>) -> Result<bool> {
-    let group = checked(tx, group, is_enrollment)?;
+    put_by(tx, group, is_enrollment, false, edit)
+}
+
+/// As [`put`]; by `force` also with a predicate that this server cannot read.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_by(
+    tx: &Tx<'_>,
+    group: &Group,
+    is_enrollment: IsEnrollment<'_>,
+    force: bool,
+    edit: Edit<'_>,
+) -> Result<bool> {
     let known = get(tx, &group.name)?;
+    // What was accepted by force once needs no force to stay.
+    let force = force || known.as_ref().is_some_and(|known| known.predicate == group.predicate);
+    let group = checked(tx, group, is_enrollment, force)?;
     if known.as_ref() == Some(&group) {
         return Ok(false);
     }
@@ -164,7 +180,7 @@ pub fn put(tx: &Tx<'_>, group: &Group, is_enrollment: IsEnrollment<'_>, edit: Ed
     Ok(true)
 }
 
-fn checked(conn: &Connection, group: &Group, is_enrollment: IsEnrollment<'_>) -> Result<Group> {
+fn checked(conn: &Connection, group: &Group, is_enrollment: IsEnrollment<'_>, force: bool) -> Result<Group> {
     let mut group = group.clone();
     check_name(&group.name)?;
     if group.description.len() > LONGEST_DESCRIPTION {
@@ -186,7 +202,7 @@ fn checked(conn: &Connection, group: &Group, is_enrollment: IsEnrollment<'_>) ->
         check_rule(rule)?;
     }
     if let Some(predicate) = &group.predicate {
-        declaration::device_predicate(predicate, "/predicate", false)?;
+        declaration::device_predicate(predicate, "/predicate", force)?;
     }
     for (index, member) in group.members.iter().enumerate() {
         if !is_enrollment(member)? {
@@ -281,11 +297,19 @@ pub fn delete(tx: &Tx<'_>, name: &str, edit: Edit<'_>) -> Result<()> {
     generation::advance(tx, edit.notify)
 }
 
+/// What is said of a group that is not there, as the end of a sentence.
+pub fn missing(name: &str) -> String {
+    let name = id::printable(name);
+    format!(
+        "group {name}; make it first: PUT /api/v1/groups/{name}, or `russet apply` with groups/{name}.json"
+    )
+}
+
 pub(super) fn existing(conn: &Connection, name: &str) -> Result<()> {
     if conn.prepare_cached("SELECT 1 FROM groups WHERE name = ?1")?.exists([name])? {
         return Ok(());
     }
-    Err(Error::NotFound("such group".into()))
+    Err(Error::NotFound(missing(name)))
 }
 
 /// Makes a group of this name, with nothing in it, unless there is one. Nobody is woken for it.
@@ -333,7 +357,7 @@ pub fn remove_member(tx: &Tx<'_>, name: &str, enrollment_id: &str, edit: Edit<'_
 pub fn add_declaration(tx: &Tx<'_>, name: &str, identifier: &str, edit: Edit<'_>) -> Result<bool> {
     existing(tx, name)?;
     if declaration::get(tx, identifier)?.is_none() {
-        return Err(Error::NotFound("such declaration".into()));
+        return Err(Error::NotFound(declaration::missing(identifier)));
     }
     changed(tx, insert_declaration(tx, name, identifier)?, edit)
 }

@@ -15,6 +15,7 @@
 pub mod app_set;
 pub mod compliance;
 pub mod declaration;
+pub mod exposed;
 pub mod generation;
 pub mod group;
 pub mod manifest;

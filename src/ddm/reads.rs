@@ -23,7 +23,12 @@ pub fn of_group(group: &Group) -> Vec<String> {
     let read = |text: &Option<String>, dialect| text.as_ref().and_then(|text| parse(text, dialect).ok());
     let rule = read(&group.rule, Dialect::Rule)
         .map(|rule| remarks(&rule, "a rule that depends on it makes nobody a member"));
-    let predicate = read(&group.predicate, Dialect::Device).map(|predicate| on_devices(&predicate));
+    let predicate = group.predicate.as_ref().map(|text| match parse(text, Dialect::Device) {
+        Ok(predicate) => on_devices(&predicate),
+        Err(error) => {
+            vec![format!("The predicate was accepted although this server cannot read it. {error}")]
+        }
+    });
     rule.into_iter().chain(predicate).flatten().collect()
 }
 

@@ -60,7 +60,11 @@ pub fn set_public_url(tx: &Tx<'_>, url: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn public_url(conn: &Connection) -> Result<String> {
+/// Where devices reach this server.
+///
+/// # Errors
+/// The database's.
+pub fn public_url(conn: &Connection) -> Result<String> {
     Ok(conn.prepare_cached("SELECT public_url FROM served_at")?.query_row([], |row| row.get(0))?)
 }
 
@@ -217,6 +221,19 @@ fn points_to(
         }
     }
     Ok(false)
+}
+
+/// What leads to the server at this address, as a path alone: so it can be applied to another one.
+///
+/// # Errors
+/// None at present.
+pub fn without_host(base: &str, payload: &mut Map<String, Json>) -> Result<()> {
+    each_address(payload, &mut |place| {
+        if let Some((kind, name)) = link(base, place.text()) {
+            place.set(address_under("", kind, &name));
+        }
+        Ok(())
+    })
 }
 
 /// The packages that a payload points to; each address is given to `replaced`, which may say what is to

@@ -39,9 +39,10 @@ const TYPES: [&str; 6] = [
 /// More has no certificate, password or identity.
 const LARGEST_CREDENTIAL: u64 = 256 * 1024;
 const LONGEST_MEDIA_TYPE: usize = 128;
-/// What programs say that know nothing better; curl's word for `--data-binary` among them.
-const NO_MEDIA_TYPE: [&str; 4] =
-    ["", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded"];
+/// What curl says of `--data-binary` where nobody says anything.
+const CURLS_OWN: &str = "application/x-www-form-urlencoded";
+/// What programs say that know nothing better.
+const NO_MEDIA_TYPE: [&str; 4] = ["", "application/octet-stream", "binary/octet-stream", CURLS_OWN];
 
 /// An asset whose bytes are here.
 #[derive(Clone, Debug)]
@@ -73,7 +74,9 @@ pub struct Upload<'a> {
     pub asset_type: Option<&'a str>,
     /// The type that the asset of this identifier has.
     pub known_type: Option<&'a str>,
-    /// The essence of the Content-Type, in lower case.
+    /// And its media type.
+    pub known_media: Option<&'a str>,
+    /// The Content-Type with its parameters; empty when there is none.
     pub media_type: &'a str,
     /// Of a .p12.
     pub password: Option<&'a str>,
@@ -104,7 +107,7 @@ pub fn prepare(contents: &Contents, upload: &Upload<'_>, received: Received) -> 
         Some(named) => TYPES.into_iter().find(|known| *known == named).ok_or_else(|| {
             Error::invalid(format!("bytes can be uploaded for these types: {}", TYPES.join(", ")))
         })?,
-        None => recognised(upload.media_type, small.unwrap_or_default()),
+        None => recognised(&essence(upload.media_type), small.unwrap_or_default()),
     };
     let mut prepared = Prepared {
         asset_type: asset_type.to_owned(),
@@ -113,8 +116,8 @@ pub fn prepare(contents: &Contents, upload: &Upload<'_>, received: Received) -> 
         warnings: Vec::new(),
     };
     if asset_type == DATA {
-        media_type(upload.media_type).clone_into(&mut prepared.media_type);
-        is_media_type(&prepared.media_type)?;
+        let known = upload.known_media.filter(|_| upload.known_type == Some(DATA));
+        prepared.media_type = media_type(upload.media_type, known)?;
         if upload.password.is_some() {
             return Err(Error::invalid("a password belongs to a .p12 (Content-Type: application/x-pkcs12)"));
         }
@@ -169,18 +172,37 @@ fn recognised(media_type: &str, bytes: &[u8]) -> &'static str {
     }
 }
 
-fn media_type(sent: &str) -> &str {
-    if NO_MEDIA_TYPE.contains(&sent) { "application/octet-stream" } else { sent }
+/// A Content-Type without its parameters, in lower case.
+fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The media type to keep: what was sent, with its parameters. Who says none, or what curl says by itself,
+/// leaves that of the asset as it is.
+fn media_type(sent: &str, known: Option<&str>) -> Result<String> {
+    let (kind, sent) = (essence(sent), sent.trim());
+    match known {
+        Some(known) if kind.is_empty() || kind == CURLS_OWN => return Ok(known.to_owned()),
+        _ if NO_MEDIA_TYPE.contains(&kind.as_str()) => return Ok("application/octet-stream".to_owned()),
+        _ => {}
+    }
+    let parameters = sent.find(';').map_or("", |at| &sent[at..]);
+    let whole = format!("{kind}{parameters}");
+    is_media_type(&kind, parameters, whole.len()).map(|()| whole)
 }
 
 /// RFC 9110, section 8.3.1; it stands in a header later.
-fn is_media_type(text: &str) -> Result<()> {
+fn is_media_type(kind: &str, parameters: &str, length: usize) -> Result<()> {
     let token = |part: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
         !part.is_empty() && part.bytes().all(allowed)
     };
-    let fits = text.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
-    if fits && text.len() <= LONGEST_MEDIA_TYPE {
+    let printable = parameters.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let named = parameters.split(';').skip(1).all(|one| {
+        one.split_once('=').is_some_and(|(name, value)| token(name.trim()) && !value.trim().is_empty())
+    });
+    let fits = kind.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
+    if fits && printable && named && length <= LONGEST_MEDIA_TYPE {
         return Ok(());
     }
     Err(Error::invalid("the Content-Type is none; write for example application/zip"))
@@ -286,34 +308,10 @@ pub fn put(
     prepared: &Prepared,
     edit: Edit<'_>,
 ) -> Result<Put> {
-    check_name(identifier)?;
-    let declared = declaration::get(tx, identifier)?;
-    if let Some(declared) = declared.as_ref().filter(|declared| declared.kind != Kind::Asset) {
-        return Err(Error::conflict(format!(
-            "{identifier} is {}; choose another identifier for the asset",
-            declared.declaration_type
-        )));
-    }
     let before = get(tx, identifier)?;
+    free_for_asset(tx, identifier)?;
     let kept = contents.keep(tx, &user(identifier), &prepared.received, is_secret(&prepared.asset_type))?;
-    served::set(tx, served::Kind::Asset, identifier, &content_of(&kept, &prepared.media_type), edit)?;
-
-    let declared = declared.filter(|declared| declared.declaration_type == prepared.asset_type);
-    let force = declared.as_ref().is_some_and(|declared| declared.forced);
-    let (mut payload, beside) =
-        declared.map(|declared| (declared.payload, declared.beside)).unwrap_or_default();
-    payload.insert("Reference".to_owned(), reference(tx, identifier, &kept, &prepared.media_type)?);
-    // The key came later than the type; without it devices prove themselves all the same.
-    if prepared.asset_type != USER_PASSWORD && !payload.contains_key("Authentication") {
-        payload.insert("Authentication".to_owned(), json!({"Type": "MDM"}));
-    }
-    let mut body = Map::new();
-    body.insert("Type".to_owned(), prepared.asset_type.as_str().into());
-    body.insert("Identifier".to_owned(), identifier.into());
-    body.insert("Payload".to_owned(), payload.into());
-    body.extend(beside);
-    let declared = declaration::put(tx, &check(&Json::Object(body), force)?, force, edit)?;
-
+    let declared = declare(tx, identifier, &prepared.asset_type, &prepared.media_type, &kept, edit)?;
     let same = before.as_ref().is_some_and(|before| {
         before.kept == kept
             && before.asset_type == prepared.asset_type
@@ -336,6 +334,68 @@ pub fn put(
     let mut warnings = prepared.warnings.clone();
     warnings.extend(declared.warnings);
     Ok(Put { created: before.is_none(), changed: !same || declared.changed, warnings })
+}
+
+/// For a dry run, which is rolled back: as [`put`] would, of bytes that are not here. Nothing in them is
+/// looked at; answers the media type.
+///
+/// # Errors
+/// As [`put`].
+pub fn pretend(
+    tx: &Tx<'_>,
+    identifier: &str,
+    upload: &Upload<'_>,
+    (sha256, size): (&str, u64),
+    edit: Edit<'_>,
+) -> Result<(String, String)> {
+    free_for_asset(tx, identifier)?;
+    let asset_type = upload
+        .asset_type
+        .or(upload.known_type)
+        .map_or_else(|| recognised(&essence(upload.media_type), &[]).to_owned(), str::to_owned);
+    let media_type = media_type(upload.media_type, upload.known_media)?;
+    let kept = Kept { id: sha256.to_owned(), size, secret: is_secret(&asset_type) };
+    declare(tx, identifier, &asset_type, &media_type, &kept, edit)?;
+    Ok((asset_type, media_type))
+}
+
+fn free_for_asset(conn: &Connection, identifier: &str) -> Result<()> {
+    check_name(identifier)?;
+    match declaration::get(conn, identifier)? {
+        Some(declared) if declared.kind != Kind::Asset => Err(Error::conflict(format!(
+            "{identifier} is {}; choose another identifier for the asset",
+            declared.declaration_type
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Says of an asset which bytes it has, and makes or updates its declaration.
+fn declare(
+    tx: &Tx<'_>,
+    identifier: &str,
+    asset_type: &str,
+    media_type: &str,
+    kept: &Kept,
+    edit: Edit<'_>,
+) -> Result<declaration::Put> {
+    served::set(tx, served::Kind::Asset, identifier, &content_of(kept, media_type), edit)?;
+    let declared = declaration::get(tx, identifier)?;
+    let declared = declared.filter(|declared| declared.declaration_type == asset_type);
+    let force = declared.as_ref().is_some_and(|declared| declared.forced);
+    let (mut payload, beside) =
+        declared.map(|declared| (declared.payload, declared.beside)).unwrap_or_default();
+    payload.insert("Reference".to_owned(), reference(tx, identifier, kept, media_type)?);
+    // The key came later than the type; without it devices prove themselves all the same.
+    if asset_type != USER_PASSWORD && !payload.contains_key("Authentication") {
+        payload.insert("Authentication".to_owned(), json!({"Type": "MDM"}));
+    }
+    let mut body = Map::new();
+    body.insert("Type".to_owned(), asset_type.into());
+    body.insert("Identifier".to_owned(), identifier.into());
+    body.insert("Payload".to_owned(), payload.into());
+    body.extend(beside);
+    declaration::put(tx, &check(&Json::Object(body), force)?, force, edit)
 }
 
 /// What the declaration says of its bytes. A hash of a secret could be guessed from.

@@ -7,13 +7,15 @@
 //! **Invariant:** nothing that could manage a device is let in, in whatever it is wrapped.
 
 use serde_json::{Value as Json, json};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::id::printable;
-use crate::pki::{ber, cms};
+use crate::pki::cms::{self, Held};
 use crate::plist::{self, Dictionary, Value};
 use crate::schema::profiles::remarks;
+use crate::schema::secrets::has_secrets;
 
 /// The largest that is taken.
 pub const LARGEST: u64 = 10 * 1024 * 1024;
@@ -23,6 +25,8 @@ pub const MEDIA_TYPE: &str = "application/x-apple-aspen-config";
 const FORBIDDEN: [&str; 2] = ["com.apple.mdm", "com.apple.declarations"];
 /// Each is named wherever the profile is; real ones have a few dozen.
 const MOST_PAYLOADS: usize = 500;
+/// How many signatures may lie around one piece of data; nobody needs two.
+const MOST_WRAPPERS: usize = 8;
 /// Nobody reads more warnings.
 const MOST_WARNINGS: usize = 50;
 /// Texts are shown in lists; nobody's are longer.
@@ -39,6 +43,8 @@ pub struct Mobileconfig {
     /// `System` or `User`.
     pub scope: Option<String>,
     pub removal_disallowed: bool,
+    /// There is a password or another secret in it, as far as names tell.
+    pub has_secrets: bool,
     /// The name in the signer's certificate.
     pub signed_by: Option<String>,
     /// In their order.
@@ -70,6 +76,7 @@ impl Mobileconfig {
         })?;
         let mut profile = whole(&list)?;
         profile.signed_by = signed_by;
+        profile.has_secrets = list.iter().any(|(_, value)| has_secrets("", value));
         let nodes = list.iter().map(|(_, value)| value).collect();
         refuse_what_is_nested(nodes)?;
         profile.read_payloads(&list)?;
@@ -99,6 +106,7 @@ impl Mobileconfig {
             "organization": self.organization,
             "scope": self.scope,
             "removal_disallowed": self.removal_disallowed,
+            "has_secrets": self.has_secrets,
             "signed_by": self.signed_by,
             "payloads": payloads,
         })
@@ -166,7 +174,7 @@ fn unsigned(bytes: &[u8]) -> Result<(Option<String>, Option<Vec<u8>>)> {
             "the profile's signature is not accepted: {error}; sign it again, or send it unsigned"
         ))
     })?;
-    if content.first() == Some(&0x30) {
+    if cms::held(&content) != Held::Nothing {
         return Err(Error::invalid("a signed profile lies inside of a signed profile; sign it once"));
     }
     let name = verified.signer.subject().common_name();
@@ -219,6 +227,7 @@ fn whole(list: &Dictionary) -> Result<Mobileconfig> {
         organization: text(list, "PayloadOrganization", "")?,
         scope,
         removal_disallowed: removal.unwrap_or(false),
+        has_secrets: false,
         signed_by: None,
         payloads: Vec::new(),
         warnings,
@@ -264,10 +273,13 @@ fn refuse_what_is_nested(mut waiting: Vec<&Value>) -> Result<()> {
             Value::Array(list) => waiting.extend(list),
             Value::Dictionary(members) => {
                 refuse_type(members)?;
+                if members.contains_key("EncryptedPayloadContent") {
+                    return Err(unreadable("an EncryptedPayloadContent"));
+                }
                 waiting.extend(members.iter().map(|(_, value)| value));
             }
             Value::Data(data) => refuse_data(data)?,
-            Value::String(text) if text.trim_start().starts_with("<?xml") => {
+            Value::String(text) if text.trim_start().starts_with('<') => {
                 refuse_data(text.trim_start().as_bytes())?;
             }
             _ => {}
@@ -289,23 +301,35 @@ fn refuse_type(members: &Dictionary) -> Result<()> {
     Ok(())
 }
 
-/// Certificates, fonts and icons are data, and none of them is a profile.
+/// Certificates, fonts and icons are data, and none of them is a profile. What is signed is looked into,
+/// whoever signed it, and so is what is signed again.
 fn refuse_data(data: &[u8]) -> Result<()> {
-    let inside = match data.first() {
-        Some(0x30) => {
-            let der = ber::to_der(data).unwrap_or_default();
-            let signed = cms::Signed::parse(&der).ok();
-            signed.and_then(|signed| signed.content().map(<[u8]>::to_vec))
+    let mut inside = Cow::Borrowed(data);
+    for _ in 0..MOST_WRAPPERS {
+        match cms::held(&inside) {
+            Held::Content(content) => inside = Cow::Owned(content),
+            Held::Unreadable => return Err(unreadable("an encrypted or damaged CMS message")),
+            Held::Nothing => {
+                return match plist::parse_dict(&inside) {
+                    Ok(list) if list.contains_key("PayloadType") || list.contains_key("PayloadContent") => {
+                        Err(nested())
+                    }
+                    Ok(list) if list.contains_key("EncryptedPayloadContent") => {
+                        Err(unreadable("an EncryptedPayloadContent"))
+                    }
+                    _ => Ok(()),
+                };
+            }
         }
-        _ => Some(data.to_vec()),
-    };
-    let Some(inside) = inside else { return Ok(()) };
-    match plist::parse_dict(&inside) {
-        Ok(list) if list.get("PayloadType").is_some() || list.get("PayloadContent").is_some() => {
-            Err(nested())
-        }
-        _ => Ok(()),
     }
+    Err(unreadable("data that was signed again and again"))
+}
+
+fn unreadable(what: &str) -> Error {
+    Error::invalid(format!(
+        "{what} lies inside of the profile, and cannot be looked into: it could hold what manages a device; \
+         send the payloads as they are, since devices fetch them encrypted by TLS"
+    ))
 }
 
 fn nested() -> Error {

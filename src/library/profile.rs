@@ -98,6 +98,24 @@ fn with_content(conn: &Connection, mut profile: Profile) -> Result<Profile> {
     Ok(profile)
 }
 
+/// For a dry run, which is rolled back: from now on bytes are served that are not here.
+///
+/// # Errors
+/// As [`put`].
+pub fn pretend(tx: &Tx<'_>, name: &str, sha256: &str, size: u64, edit: Edit<'_>) -> Result<()> {
+    check_name(name)?;
+    let kept = Kept { id: sha256.to_owned(), size, secret: false };
+    served::set(tx, served::Kind::Profile, name, &content_of(&kept, MEDIA_TYPE), edit)
+}
+
+/// Whether the profile of this name has a password or another secret in it.
+///
+/// # Errors
+/// The database's.
+pub fn has_secrets(conn: &Connection, name: &str) -> Result<bool> {
+    Ok(get(conn, name)?.is_some_and(|profile| profile.summary["has_secrets"] == true))
+}
+
 /// The declarations that point to it.
 ///
 /// # Errors

@@ -38,7 +38,14 @@ impl Shelf {
     }
 
     fn prepare(&self, asset_type: Option<&str>, media_type: &str, bytes: &[u8]) -> Result<Prepared> {
-        let upload = Upload { asset_type, known_type: None, media_type, password: None, force: false };
+        let upload = Upload {
+            asset_type,
+            known_type: None,
+            known_media: None,
+            media_type,
+            password: None,
+            force: false,
+        };
         asset::prepare(&self.contents, &upload, self.contents.receive_bytes(bytes)?)
     }
 

@@ -21,7 +21,7 @@ use crate::pki::seal::Seal;
 use crate::plist;
 use crate::storage::Tx;
 
-pub use super::pass::round;
+pub use super::pass::{Pass, round};
 
 /// Looks at the set of one channel anew.
 ///

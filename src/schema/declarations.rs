@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 pub use checked::{Checked, LONGEST_IDENTIFIER, Reference, Wants, check, is_identifier};
 pub use document::check_document;
 pub use example::{example, whole_example};
-pub use target::{Target, left_out};
+pub use target::{Target, key_left_out, left_out};
 
 use super::table::{Key, Support, Table};
 

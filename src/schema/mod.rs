@@ -22,7 +22,7 @@ pub mod status;
 pub mod table;
 
 mod effect;
-mod nearest;
+pub mod nearest;
 
 impl From<crate::plist::PlistError> for crate::error::Error {
     fn from(error: crate::plist::PlistError) -> Self {

@@ -5,7 +5,7 @@
 //! **Invariant:** nothing is proposed that differs in more than a third of its letters.
 
 /// ` Did you mean "…"?` with a leading space, or nothing.
-pub(super) fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     nearest(name, known).map(|known| format!(" Did you mean {known:?}?")).unwrap_or_default()
 }
 

@@ -5,7 +5,7 @@
 //! (CVE-2023-44487), time.
 //!
 //! **Invariant:** a connection that neither asks nor takes anything ends by itself, whatever else it
-//! sends: within three minutes when idle, within six when a reply is not taken. Where others wait for
+//! sends: within three minutes when idle, within six when a reply is not taken, whatever it asks meanwhile. Where others wait for
 //! its place and nobody here works for it, within [`HURRY`] of being asked to leave; a body that is
 //! still to come and a reply that is not taken keep nobody out.
 
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// How long a connection that is up to its client may keep its place while others wait for one: from its
 /// first byte when it never had a request, and from when it was asked to leave when it had.
 const HURRY: Duration = Duration::from_secs(10);
-/// How many looks without a step of any request end a connection that has one under way.
+/// How many looks without a step of any request, or of one that waits for its client, end a connection.
 const STALLED_LOOKS: u32 = 5;
 /// All header fields of a request; an `Mdm-Signature` with its chain takes about 6 KiB.
 const HEADERS: u32 = 64 * 1024;
@@ -131,7 +131,6 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
     let mut connection = pin!(connection);
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
     let progress = &activity.progress;
-    let (mut steps, mut still) = (0, 0);
     // Since when it is asked to leave, once its requests under way are answered.
     let mut asked = None;
     loop {
@@ -148,7 +147,7 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
             }
             () = signals.crowded.notified() => {
                 // Who waits for a client makes room for whoever waits: asked, if there is one to ask.
-                let since = asked.or_else(|| (progress.steps() == 0).then_some(activity.began));
+                let since = asked.or_else(|| (!progress.has_asked()).then_some(activity.began));
                 match since {
                     _ if !progress.is_up_to_client() => {}
                     None => {
@@ -163,15 +162,12 @@ async fn attend<C: GracefulConnection>(connection: C, activity: &Activity, mut s
                 }
             }
             _ = looks.tick() => {
-                let now = progress.steps();
-                still = if now == steps { still + 1 } else { 0 };
-                steps = now;
-                let idle = still > 0 && !progress.is_busy();
-                if still >= STALLED_LOOKS || (idle && asked.is_some()) {
+                let look = progress.look();
+                if look.still >= STALLED_LOOKS || (look.is_idle && asked.is_some()) {
                     debug!("a connection is dropped that takes nothing");
                     return;
                 }
-                if idle {
+                if look.is_idle {
                     connection.as_mut().graceful_shutdown();
                     asked = Some(Instant::now());
                 }

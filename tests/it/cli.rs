@@ -15,7 +15,7 @@ fn russet(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn run(folder: &Path, port: u16, arguments: &[&str]) -> Output {
+pub(crate) fn run(folder: &Path, port: u16, arguments: &[&str]) -> Output {
     configured(russet(folder, arguments), port).output().unwrap()
 }
 
@@ -31,7 +31,7 @@ fn configured(mut command: Command, port: u16) -> Command {
     command
 }
 
-fn said(output: &Output) -> (i32, String, String) {
+pub(crate) fn said(output: &Output) -> (i32, String, String) {
     (
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&output.stdout).into_owned(),

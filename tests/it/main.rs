@@ -16,6 +16,7 @@ mod crash;
 mod ddm;
 mod enrollment;
 mod fleet;
+mod folders;
 mod hostile;
 mod library;
 mod names;

@@ -119,6 +119,9 @@ async fn what_devices_reported_has_the_shapes_of_kmfddm() {
     assert!(newest.headers["last-modified"].to_str().unwrap().ends_with(" GMT"));
     let name = newest.headers["x-status-report-id"].to_str().unwrap();
     assert_eq!(get(&house, &format!("status-report/A?status_id={name}")).await, report);
+    for said in [&said["A"][0], &errors["A"][0], &errors["A"][1], &values["A"][0]] {
+        assert_eq!(said["status_id"], name, "{said}");
+    }
     assert_eq!(status(&house, "GET", "status-report/A?index=1").await, 404);
     assert_eq!(status(&house, "GET", "status-report/none").await, 404);
     assert_eq!(status(&house, "GET", "status-values/none").await, 404);

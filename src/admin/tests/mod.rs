@@ -2,6 +2,7 @@
 
 mod commands;
 mod conditions;
+mod contract;
 mod declarations;
 mod enrollments;
 mod groups;
@@ -9,8 +10,10 @@ mod kmfddm;
 mod library;
 mod manners;
 mod nanomdm;
+mod nested;
 mod packages;
 mod pages;
+mod passes;
 mod services;
 mod slips;
 mod tokens;

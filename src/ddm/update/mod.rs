@@ -177,11 +177,24 @@ impl Updates {
         Some(made.and_then(|payload| {
             if payload.is_empty() {
                 return Err(format!(
-                    "The settings of the update policy of the group {group} have nothing that this device knows."
+                    "The settings of the update policy of the group {group} have nothing that this device knows: {}.",
+                    settings::omitted(&policy.settings, allowed).join("; ")
                 ));
             }
             Ok(payload)
         }))
+    }
+}
+
+impl Updates {
+    /// What of the settings of a device's groups it does not get, in sentences; what else they say it gets.
+    fn notes(&self, groups: &[&Ranked], allowed: Option<&Target>) -> Vec<String> {
+        let policies = groups.iter().filter_map(|group| self.policies.get(&group.name));
+        let notes = policies.flat_map(|policy| {
+            let omitted = settings::omitted(&policy.settings, allowed).into_iter();
+            omitted.map(|why| format!("Of the update policy of the group {}, {why}.", policy.group))
+        });
+        notes.collect()
     }
 }
 

@@ -25,7 +25,8 @@ use crate::storage::Tx;
 const LARGEST: usize = 64 * 1024;
 const LONGEST_URL: usize = 2048;
 /// The systems whose updates can be enforced.
-const ENFORCED: [Platform; 4] = [Platform::Ios, Platform::MacOs, Platform::TvOs, Platform::VisionOs];
+pub(super) const ENFORCED: [Platform; 4] =
+    [Platform::Ios, Platform::MacOs, Platform::TvOs, Platform::VisionOs];
 
 /// What should be true of the updates of a group's devices.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, Result};
 use crate::id::printable;
 use crate::schema::check::{Checker, child};
-use crate::schema::declarations::{Target, declaration};
+use crate::schema::declarations::{Target, declaration, key_left_out};
 use crate::schema::table::Key;
 
 /// The type of the declaration.
@@ -114,32 +114,41 @@ fn together(payload: &Map<String, Json>) -> Result<()> {
 
 /// What of a payload a device knows; everything, if it is not known what it is.
 pub(super) fn fitting(payload: &Map<String, Json>, target: Option<&Target>) -> Map<String, Json> {
-    target.map_or_else(|| payload.clone(), |target| known_keys(keys(), payload, target))
+    target.map_or_else(|| payload.clone(), |target| known_keys(keys(), payload, target, "", &mut Vec::new()))
 }
 
-fn known_keys(keys: &[Key], payload: &Map<String, Json>, target: &Target) -> Map<String, Json> {
-    let os = target.platform.name();
-    let knows = |key: &Key| {
-        let support = key.os.get(os);
-        let version = support.is_none_or(|support| support.includes(target.version.as_deref()));
-        let allowed = support.and_then(|support| support.enrollments.as_ref());
-        !key.not_on.iter().any(|other| other == os)
-            && version
-            && allowed.is_none_or(|allowed| allowed.contains(&target.enrollment))
-    };
+/// What of a payload a device does not know, each as the policy names it and why.
+pub(super) fn omitted(payload: &Map<String, Json>, target: Option<&Target>) -> Vec<String> {
+    let mut omitted = Vec::new();
+    target.map(|target| known_keys(keys(), payload, target, "", &mut omitted));
+    omitted
+}
+
+fn known_keys(
+    keys: &[Key],
+    payload: &Map<String, Json>,
+    target: &Target,
+    around: &str,
+    omitted: &mut Vec<String>,
+) -> Map<String, Json> {
     let mut known = Map::new();
-    for key in keys.iter().filter(|key| knows(key)) {
-        match payload.get(&key.name) {
-            Some(Json::Object(inner)) => {
-                let inner = known_keys(&key.keys, inner, target);
+    for key in keys {
+        let Some(value) = payload.get(&key.name) else { continue };
+        let place = format!("{around}{}", member(&key.name));
+        if let Some(why) = key_left_out(key, target) {
+            omitted.push(format!("{place} {why}"));
+            continue;
+        }
+        match value {
+            Json::Object(inner) => {
+                let inner = known_keys(&key.keys, inner, target, &format!("{place}."), omitted);
                 if !inner.is_empty() {
                     known.insert(key.name.clone(), inner.into());
                 }
             }
-            Some(value) => {
+            value => {
                 known.insert(key.name.clone(), value.clone());
             }
-            None => {}
         }
     }
     known
@@ -265,5 +274,14 @@ mod tests {
         );
         assert_eq!(get(Platform::TvOs, Enrollment::Device), json!({}));
         assert_eq!(fitting(&payload, None), payload);
+        let omitted = |platform, enrollment| omitted(&payload, Some(&target(platform, enrollment)));
+        assert_eq!(
+            omitted(Platform::Ios, Enrollment::Device),
+            [
+                "deferrals is for supervised devices only",
+                "allow_standard_user_os_updates cannot be used on iOS",
+            ]
+        );
+        assert!(super::omitted(&payload, None).is_empty());
     }
 }

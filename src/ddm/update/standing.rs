@@ -182,6 +182,7 @@ impl Updates {
             "install_reason": said.reason,
             "failure": said.failure,
             "beta_program": said.beta,
+            "notes": self.notes(groups, allowed),
             "reported_at": said.at.map(rfc3339),
         });
         Ok(Standing { state, shown })

@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use time::Duration;
 
 use super::catalogue::Catalogue;
+use super::policy::ENFORCED;
 use super::rule::{Rule, date};
 use crate::ddm::status;
 use crate::ddm::subject::Subject;
@@ -81,6 +82,12 @@ impl Target {
 
 /// What a rule means for a device; or why it means nothing, as the end of a sentence.
 pub(super) fn target(rule: &Rule, catalogue: &Catalogue, device: &Device) -> Result<Target, String> {
+    if let Some(platform) = device.platform.filter(|platform| !ENFORCED.contains(platform)) {
+        let name = platform.name();
+        return Err(format!(
+            "Apple lets nobody enforce updates of {name}: the declaration for it cannot be used on {name}"
+        ));
+    }
     match rule {
         Rule::Version { version, build, at } => {
             let build = build.as_deref();

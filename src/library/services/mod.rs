@@ -71,8 +71,14 @@ pub fn prepare(contents: &Contents, service: &str, sent: &Map<String, Json>, for
 
 /// Bytes as the data of an asset.
 fn data(contents: &Contents, media_type: &str, bytes: &[u8]) -> Result<Prepared> {
-    let upload =
-        Upload { asset_type: Some(DATA), known_type: None, media_type, password: None, force: false };
+    let upload = Upload {
+        asset_type: Some(DATA),
+        known_type: None,
+        known_media: None,
+        media_type,
+        password: None,
+        force: false,
+    };
     asset::prepare(contents, &upload, contents.receive_bytes(bytes)?)
 }
 

@@ -8,6 +8,7 @@
 //! bytes, and nothing else. Chain, dates and revocation are the caller's.
 
 mod enveloped;
+mod held;
 mod sign;
 mod signed;
 mod verify;
@@ -18,6 +19,7 @@ use super::certificate::CertificateError;
 use super::key::KeyError;
 
 pub use enveloped::{Cipher, decrypt, encrypt};
+pub use held::{Held, held};
 pub use sign::{Signer, certs_only, sign_attached, sign_detached};
 pub use signed::{Signed, certificates};
 pub use verify::{Verified, verify_attached, verify_detached};

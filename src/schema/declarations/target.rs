@@ -130,6 +130,16 @@ fn by_alternatives(
     if reasons.iter().any(Option::is_none) { None } else { reasons.into_iter().flatten().next() }
 }
 
+/// Why a device does not heed this key, as what follows its name; nothing if it does.
+pub fn key_left_out(key: &Key, target: &Target) -> Option<String> {
+    let os = target.platform.name();
+    if key.not_on.iter().any(|other| other == os) {
+        return Some(format!("cannot be used on {os}"));
+    }
+    let support = key.os.get(os)?;
+    by_version(support, "", target).or_else(|| by_enrollment(support, target))
+}
+
 /// Why the device does not know this key.
 fn lacks(key: &Key, target: &Target) -> Option<String> {
     let (os, name) = (target.platform.name(), &key.name);

@@ -3,6 +3,7 @@
 use super::*;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
+use hyper::client::conn::http2;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -23,6 +24,7 @@ fn speaking(age: Duration, is_http2: bool) -> Served {
     let pending = async |_: Bytes| std::future::pending::<()>().await;
     let router = Router::new()
         .route("/", get(async || "served").post(async |body: Bytes| body))
+        .route("/empty", axum::routing::put(async |_: Bytes| ()))
         .route("/pending", get(pending).post(pending));
     let serving = tokio::spawn(serve(near, is_http2, router, Peer::Socket, activity, signals));
     (far, serving, crowded, phase)
@@ -98,9 +100,9 @@ async fn a_body_that_is_still_to_come_keeps_no_place_for_long() {
 }
 
 /// A client that answers every PING and has no room for a reply, which it never takes.
-async fn takes_nothing() -> (Served, impl Sized) {
+async fn takes_nothing() -> (Served, (http2::SendRequest<Body>, hyper::Response<Incoming>)) {
     let (peer, serving, crowded, phase) = speaking(Duration::ZERO, true);
-    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(0)
         .handshake(TokioIo::new(peer))
@@ -129,4 +131,44 @@ async fn a_reply_that_is_not_taken_keeps_no_place_for_long() {
     assert!(!leaves(&mut serving, &crowded).await, "it is asked first");
     sleep(HURRY).await;
     assert!(leaves(&mut serving, &crowded).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_not_taken_ends_its_connection_whatever_is_asked_beside_it() {
+    // Asked and taken back; and small requests whose bodies and empty replies all move.
+    for (method, body, is_taken_back) in [("GET", "", true), ("PUT", "a few bytes", false)] {
+        let ((_, mut serving, _crowded, _phase), (mut sender, _held)) = takes_nothing().await;
+        let began = Instant::now();
+        let asks = async {
+            loop {
+                let uri = if is_taken_back { "https://a/" } else { "https://a/empty" };
+                let request = Request::builder().method(method).uri(uri).body(Body::from(body)).unwrap();
+                match sender.send_request(request).await {
+                    Ok(answer) => drop(answer),
+                    Err(_) => std::future::pending().await,
+                }
+                sleep(Duration::from_secs(7)).await;
+            }
+        };
+        tokio::select! {
+            ended = timeout(Duration::from_secs(3600), &mut serving) => ended.unwrap().unwrap(),
+            () = asks => {}
+        }
+        let took = began.elapsed();
+        assert!((LOOK * STALLED_LOOKS..=LOOK * (STALLED_LOOKS + 1)).contains(&took), "{method}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_now_and_then_and_is_answered_stays() {
+    let (peer, mut serving, _crowded, _phase) = speaking(Duration::ZERO, true);
+    let builder = http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.handshake(TokioIo::new(peer)).await.unwrap();
+    tokio::spawn(connection);
+    for uri in ["https://a/empty", "https://a/"].repeat(20) {
+        let request = Request::put(uri).body(Body::empty()).unwrap();
+        sender.send_request(request).await.unwrap();
+        sleep(LOOK).await;
+    }
+    assert!(timeout(Duration::from_millis(1), &mut serving).await.is_err());
 }
