@@ -7,15 +7,12 @@
 //!   cli                                 serve, demo, simulate, check, invite, push-certificate …
 //!   server                              wiring, listeners, background tasks
 //!   admin          simulator            people: JSON API, the page, tokens │ simulated devices
-//!   doctor                              findings, the reachability table
-//!   expiry         backup               what ends when, and alerts │ one file, and back
 //!   mdm                                 devices: who is calling, check-in, connect, queue, wake
 //!   enroll         library              invitations, sessions, the enrollment profile │ profiles, assets, packages
-//!   ddm    apns    content   acme       declarations (what a device is told) │ pushes │ bytes it fetches │ TLS certificates
-//!   webhook                             what happened, told to a program elsewhere
+//!   ddm    apns    content              declarations (what a device is told) │ pushes │ bytes it fetches
 //!   pki                                 authorities, identities, CMS, SCEP, sealing
 //!   schema         storage   https      Apple's names and constraints │ one file, one writer │ asking others
-//!   config  error  id  clock  plist  request  finding   leaf files
+//!   config  error  id  clock  plist  request   leaf files
 //! ```
 //!
 //! Start reading at [`mdm`], then [`storage`]; `ARCHITECTURE.md` walks through three requests.
@@ -29,7 +26,6 @@ pub mod content;
 pub mod ddm;
 pub mod enroll;
 pub mod error;
-pub mod finding;
 pub mod https;
 pub mod id;
 pub mod library;

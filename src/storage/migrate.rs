@@ -19,11 +19,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_contents.sql"),
     include_str!("migrations/0004_updates.sql"),
     include_str!("migrations/0005_packages.sql"),
-    include_str!("migrations/0006_push_requests.sql"),
-    include_str!("migrations/0007_acme.sql"),
-    include_str!("migrations/0008_expiry.sql"),
-    include_str!("migrations/0009_outbox.sql"),
-    include_str!("migrations/0010_backups.sql"),
 ];
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path, now: Seconds) -> Result<()> {

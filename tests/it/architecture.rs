@@ -5,19 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Highest first. A module may use modules of lines beneath its own.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 9] = [
     &["cli"],
     &["server"],
     &["admin", "simulator"],
-    &["doctor"],
-    &["expiry", "backup"],
     &["mdm"],
     &["enroll", "library"],
-    &["ddm", "apns", "content", "acme"],
-    &["webhook"],
+    &["ddm", "apns", "content"],
     &["pki"],
     &["schema", "storage", "https"],
-    &["config", "error", "id", "clock", "request", "plist", "finding"],
+    &["config", "error", "id", "clock", "request", "plist"],
 ];
 
 /// Leaf files that others of the last line may use: they know nothing themselves.

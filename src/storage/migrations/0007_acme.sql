@@ -1,1 +1,0 @@
--- The ACME account and its certificates.

@@ -1,1 +1,0 @@
--- Alerts that went out.

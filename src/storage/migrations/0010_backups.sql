@@ -1,1 +1,0 @@
--- Backups that were made.
