@@ -1,7 +1,7 @@
 //! One request to a server elsewhere, bounded in time and size: HTTP/1.1, over TLS or in the clear.
 //!
-//! Whoever asks says whom to trust ([`system_roots`]) and, where the address is not the administrator's own, which
-//! addresses may be asked ([`Client::only`]). There are no redirects, no cookies and no proxies.
+//! Whoever asks says whom to trust ([`system_roots`]) and, where the address is not the administrator's own,
+//! which addresses may be asked ([`Client::only`]). There are no redirects, no cookies and no proxies.
 //!
 //! **Invariant:** the address that was judged is the address that is asked: a name is resolved once.
 

@@ -2,8 +2,8 @@
 //! `"assets": [{"identifier", "type", "content_type", "sha256" or "content"}]`.
 //!
 //! `content` is base64, for what is small; `sha256` names bytes that are here already, or were sent ahead
-//! (`PUT /api/v1/uploads/{sha256}`); in a dry run they may be still to come, if `size` is said too. A secret is never exported, so an asset may say `"secret"` in their
-//! place: the server's stays as it is.
+//! (`PUT /api/v1/uploads/{sha256}`); in a dry run they may be still to come, if `size` is said too. A secret
+//! is never exported, so an asset may say `"secret"` in their place: the server's stays as it is.
 //!
 //! **Invariant:** bytes are read and checked before the transaction, and what lies in memory for it is
 //! bounded.
@@ -181,12 +181,17 @@ impl Reading<'_> {
         if content.is_none() && sha256.is_some() && sha256 == known.map(|known| known.kept.id) {
             return Ok(Wanted { name, bytes: Bytes::Stay });
         }
+        // Said before bytes are asked for: a dry run has to refuse what will be refused.
+        let too_large = || Error::invalid("a profile has at most 10 MiB");
         if let Some(to_come) = self.to_come(sha256.as_deref(), content.as_deref(), size)? {
+            if to_come.size > LARGEST {
+                return Err(too_large());
+            }
             return Ok(Wanted { name, bytes: Bytes::ToCome(to_come) });
         }
         let received = self.received(sha256, content)?;
         if received.size > LARGEST {
-            return Err(Error::invalid("a profile has at most 10 MiB"));
+            return Err(too_large());
         }
         let mut bytes = Vec::new();
         received
@@ -257,6 +262,12 @@ impl Reading<'_> {
         }
         if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Error::invalid_at("/sha256", "sha256 must have 64 hexadecimal digits"));
+        }
+        if size > content::LARGEST {
+            return Err(Error::invalid_at(
+                "/size",
+                format!("A file has at most {} bytes.", content::LARGEST),
+            ));
         }
         let (sha256, media_type) = (sha256.to_owned(), String::new());
         Ok(Some(Described { sha256, size, asset_type: None, media_type }))

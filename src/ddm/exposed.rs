@@ -128,3 +128,16 @@ fn words(group: &str, said: &str, secret: &str) -> String {
          secret is at stake."
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ddm::subject::KEYS;
+
+    #[test]
+    fn what_is_known_here_are_keys_of_rules() {
+        for key in KNOWN_HERE {
+            assert!(KEYS.contains(&key), "{key} is not a key that a rule can read");
+        }
+    }
+}

@@ -160,6 +160,17 @@ async fn a_dry_run_asks_for_bytes_by_their_hash_alone() {
         house.ask("GET", path).send().await.refused(404, "not_found");
     }
     house.ask("GET", &format!("/api/v1/uploads/{hash}")).send().await.refused(404, "not_found");
+    // What will be refused when it is sent is refused already.
+    for (list, size, pointer) in [
+        ("profiles", json!(11 * 1024 * 1024), "/profiles/0"),
+        ("profiles", json!(u64::MAX), "/profiles/0/size"),
+        ("assets", json!(9_u64 << 30), "/assets/0/size"),
+        ("assets", json!(-1), "/assets/0/size"),
+    ] {
+        let mut large = body.clone();
+        large[list][0]["size"] = size;
+        assert_eq!(apply(&large).await.pointer(), pointer);
+    }
     body["profiles"][0]["sha256"] = "7".into();
     assert_eq!(apply(&body).await.pointer(), "/profiles/0/sha256");
     body["dry_run"] = false.into();
