@@ -112,7 +112,9 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         let told = [ALLOW, CONTENT_RANGE].map(|name| (response.headers_mut().remove(&name), name));
         response = if is_api { refusal.as_json(id) } else { refusal.as_text() };
         for (value, name) in told {
-            value.map(|value| response.headers_mut().insert(name, value));
+            if let Some(value) = value {
+                response.headers_mut().insert(name, value);
+            }
         }
         if refusal.status == StatusCode::UNAUTHORIZED {
             challenge(&mut response, from_browser);

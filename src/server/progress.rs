@@ -79,11 +79,6 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a request.
-    fn change(&self, id: u64, change: impl FnOnce(&mut Request)) {
-        self.known().under_way.get_mut(&id).map(change);
-    }
-
     /// Something was taken of a request, on either side.
     fn step(&self, id: u64) {
         let mut known = self.known();
@@ -141,7 +136,9 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.progress.change(self.id, |request| request.waits -= 1);
+        if let Some(request) = self.progress.known().under_way.get_mut(&self.id) {
+            request.waits -= 1;
+        }
     }
 }
 

@@ -184,9 +184,7 @@ impl Updates {
             Ok(payload)
         }))
     }
-}
 
-impl Updates {
     /// What of the settings of a device's groups it does not get, in sentences; what else they say it gets.
     fn notes(&self, groups: &[&Ranked], allowed: Option<&Target>) -> Vec<String> {
         let policies = groups.iter().filter_map(|group| self.policies.get(&group.name));

@@ -120,7 +120,9 @@ pub(super) fn fitting(payload: &Map<String, Json>, target: Option<&Target>) -> M
 /// What of a payload a device does not know, each as the policy names it and why.
 pub(super) fn omitted(payload: &Map<String, Json>, target: Option<&Target>) -> Vec<String> {
     let mut omitted = Vec::new();
-    target.map(|target| known_keys(keys(), payload, target, "", &mut omitted));
+    if let Some(target) = target {
+        known_keys(keys(), payload, target, "", &mut omitted);
+    }
     omitted
 }
 
