@@ -7,12 +7,14 @@
 //!   cli                                 serve, demo, simulate, check, invite, push-certificate …
 //!   server                              wiring, listeners, background tasks
 //!   admin          simulator            people: JSON API, the page, tokens │ simulated devices
+//!   doctor                              findings: what is wrong, and what to do about it
+//!   expiry  backup  webhook  acme       certificates that end │ backups │ events told to others │ TLS by RFC 8555
 //!   mdm                                 devices: who is calling, check-in, connect, queue, wake
 //!   enroll         library              invitations, sessions, the enrollment profile │ profiles, assets, packages
 //!   ddm    apns    content              declarations (what a device is told) │ pushes │ bytes it fetches
 //!   pki                                 authorities, identities, CMS, SCEP, sealing
-//!   schema         storage   https      Apple's names and constraints │ one file, one writer │ asking others
-//!   config  error  id  clock  plist  request   leaf files
+//!   schema    storage   https   mail    Apple's names and constraints │ one file, one writer │ asking others │ SMTP
+//!   config  error  id  clock  plist  request  finding   leaf files
 //! ```
 //!
 //! Start reading at [`mdm`], then [`storage`]; `ARCHITECTURE.md` walks through three requests.
@@ -26,6 +28,7 @@ pub mod content;
 pub mod ddm;
 pub mod enroll;
 pub mod error;
+pub mod finding;
 pub mod https;
 pub mod id;
 pub mod library;

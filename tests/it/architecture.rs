@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Highest first. A module may use modules of lines beneath its own.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 11] = [
     &["cli"],
     &["server"],
     &["admin", "simulator"],
+    &["doctor"],
+    &["expiry", "backup", "webhook", "acme"],
     &["mdm"],
     &["enroll", "library"],
     &["ddm", "apns", "content"],
     &["pki"],
-    &["schema", "storage", "https"],
-    &["config", "error", "id", "clock", "request", "plist"],
+    &["schema", "storage", "https", "mail"],
+    &["config", "error", "id", "clock", "request", "plist", "finding"],
 ];
 
 /// Leaf files that others of the last line may use: they know nothing themselves.
