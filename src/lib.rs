@@ -21,6 +21,7 @@
 
 pub mod admin;
 pub mod apns;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

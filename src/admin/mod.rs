@@ -16,6 +16,7 @@ mod asset;
 mod audit;
 mod auth;
 mod background_task;
+mod backup;
 mod body;
 mod claim;
 mod command;
@@ -36,6 +37,7 @@ mod profile;
 mod push;
 mod push_certificate;
 mod query;
+mod recovery_page;
 mod reply;
 mod service;
 mod session;
@@ -60,6 +62,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Router, middleware};
 
+use crate::backup::Backups;
 use crate::clock::Seconds;
 use crate::content;
 use crate::ddm::update::catalogue::LARGEST as CATALOGUE_LIMIT;
@@ -69,6 +72,7 @@ use crate::mdm::Mdm;
 use crate::request;
 use auth::Scope;
 use reply::Refusal;
+pub(crate) use session::sign_out_everybody;
 
 /// The largest body of most routes, and that of the routes that take commands.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -80,6 +84,7 @@ const APPLY_LIMIT: usize = 64 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Admin {
     mdm: Mdm,
+    backups: Backups,
     /// Where people reach the page, without a slash at its end.
     page_url: Arc<str>,
     /// Wrong tokens and links, by address.
@@ -183,6 +188,12 @@ fn table() -> Vec<Route> {
         ("/api/v1/invitations/{code}", Admin, delete(invitation::delete)),
         ("/api/v1/push-certificates", Read, get(push_certificate::list)),
         ("/api/v1/push-certificates", Admin, post(push_certificate::post)),
+        ("/api/v1/backups", Read, get(backup::list)),
+        ("/api/v1/backups", Admin, post(backup::post)),
+        ("/api/v1/backups/once", Admin, post(backup::post_once)),
+        ("/api/v1/backups/{name}/content", Admin, get(backup::content)),
+        ("/api/v1/recovery-key", Admin, get(backup::recovery_key)),
+        ("/api/v1/recovery-key/written-down", Admin, post(backup::written_down)),
         ("/api/v1/tokens", Read, get(token::list)),
         ("/api/v1/tokens", Admin, post(token::post)),
         ("/api/v1/tokens/{name}", Read, get(token::show)),
@@ -251,8 +262,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 impl Admin {
     /// Puts the parts together; opens nothing. `page_url` is the origin that people open.
-    pub fn new(mdm: &Mdm, page_url: &str) -> Self {
-        Self { mdm: mdm.clone(), page_url: page_url.into(), guesses: Arc::default() }
+    pub fn new(mdm: &Mdm, backups: &Backups, page_url: &str) -> Self {
+        Self {
+            mdm: mdm.clone(),
+            backups: backups.clone(),
+            page_url: page_url.into(),
+            guesses: Arc::default(),
+        }
     }
 
     /// The API, the page and the health check, with the refusal of everything else.

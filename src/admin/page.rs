@@ -1,7 +1,7 @@
 //! The plain page for people, and how a browser signs in to it.
 //!
 //! `GET, POST /sign-in/{code}` (a link from `russet serve`, `russet admin link` or `russet demo`),
-//! `GET /` (devices, and their commands as they are answered), `POST /sign-out`, and the files in
+//! `GET, POST /recovery-key` (`recovery_page`), `GET /` (devices, and their commands as they are answered), `POST /sign-out`, and the files in
 //! `ui/`. The page is static and reads the API; whatever a device says reaches it as JSON only.
 //!
 //! **Invariant:** no text of a device or a person is ever written into HTML here, and [`POLICY`] lets
@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::reply::Refusal;
-use super::{Admin, auth, session};
+use super::{Admin, auth, recovery_page, session};
 use crate::request::Peer;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Router<Admin> {
         .route("/", get(home))
         .route("/sign-in/{code}", get(offer).post(sign_in))
         .route("/sign-out", post(sign_out))
+        .route("/recovery-key", get(recovery_page::show).post(recovery_page::written_down))
         .route("/ui/page.css", get(async || file("text/css; charset=utf-8", include_str!("ui/page.css"))))
         .route(
             "/ui/page.js",
@@ -74,7 +75,10 @@ async fn sign_in(
     }
     let opened = admin.mdm.store.write("sign_in", move |tx| session::sign_in(tx, &code)).await?;
     match opened {
-        Some(cookie) => Ok(redirect_with(&set_cookie(&cookie, session::SESSION_LIFE))),
+        Some(cookie) => {
+            let place = if recovery_page::is_due(&admin)? { "/recovery-key" } else { "/" };
+            Ok(redirect_with(place, &set_cookie(&cookie, session::SESSION_LIFE)))
+        }
         None => spent(&admin, peer),
     }
 }
@@ -88,7 +92,7 @@ async fn sign_out(State(admin): State<Admin>, headers: HeaderMap) -> Result<Resp
     {
         admin.mdm.store.write("sign_out", move |tx| session::sign_out(tx, &cookie)).await?;
     }
-    Ok(redirect_with(&set_cookie("", 0)))
+    Ok(redirect_with("/", &set_cookie("", 0)))
 }
 
 /// A link that was used, has ended, or never was.
@@ -108,8 +112,8 @@ fn set_cookie(value: &str, seconds: i64) -> String {
     format!("{}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}", session::COOKIE)
 }
 
-fn redirect_with(cookie: &str) -> Response {
-    let headers = [(LOCATION, "/"), (SET_COOKIE, cookie)];
+fn redirect_with(place: &str, cookie: &str) -> Response {
+    let headers = [(LOCATION, place), (SET_COOKIE, cookie)];
     (StatusCode::SEE_OTHER, headers).into_response()
 }
 

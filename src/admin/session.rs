@@ -69,6 +69,12 @@ pub(super) fn sign_out(tx: &Tx<'_>, cookie: &str) -> Result<()> {
     Ok(())
 }
 
+/// Ends all sessions and links: the database was restored, and who was signed out since would be signed in again.
+pub(crate) fn sign_out_everybody(tx: &Tx<'_>) -> Result<()> {
+    tx.execute("DELETE FROM sign_ins", [])?;
+    Ok(())
+}
+
 pub(super) async fn post_link(
     State(admin): State<Admin>,
     caller: Caller,

@@ -147,7 +147,7 @@ async fn fetch(config: &Config, address: &str, path: &Path) -> Result<(), Failur
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let mut file = fs::File::create(&beside).map_err(|error| wrong(&beside, &error))?;
-    let fetched = Client::connect(config).await?.download(address, &mut file).await;
+    let fetched = Client::connect(config).await?.download(Method::GET, address, &mut file).await;
     let fetched = fetched.and_then(|()| file.flush().map_err(|error| wrong(&beside, &error)));
     if fetched.is_err() {
         // What is left of it is of no use; the error is the one to be told.

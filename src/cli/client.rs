@@ -122,8 +122,13 @@ impl Client {
     }
 
     /// Writes what is at an address into a file, piece by piece.
-    pub(super) async fn download(self, path: &str, file: &mut std::fs::File) -> Result<(), Failure> {
-        let (response, app) = self.respond(request(Method::GET, path, None, Body::empty())?).await?;
+    pub(super) async fn download(
+        self,
+        method: Method,
+        path: &str,
+        file: &mut std::fs::File,
+    ) -> Result<(), Failure> {
+        let (response, app) = self.respond(request(method, path, None, Body::empty())?).await?;
         let status = response.status();
         let mut body = response.into_body();
         if !status.is_success() {

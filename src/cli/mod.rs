@@ -9,6 +9,7 @@
 
 mod admin;
 mod apply;
+mod backup;
 mod bytes;
 mod check;
 mod client;
@@ -20,6 +21,7 @@ mod export;
 mod files;
 mod invite;
 mod push_certificate;
+mod restore;
 mod serve;
 mod simulate;
 mod token;
@@ -76,6 +78,10 @@ enum Command {
     Apply(apply::Apply),
     /// Writes groups, declarations and update policies as files of a folder.
     Export(export::Export),
+    /// Makes a backup: one encrypted file, opened again before it counts.
+    Backup(backup::Backup),
+    /// Puts a backup back, while no server runs; what was there is moved aside.
+    Restore(restore::Restore),
 }
 
 /// Where the configuration is; on every command that has one.
@@ -193,6 +199,8 @@ async fn asynchronous(command: Command) -> Done {
         Command::Updates(updates) => updates.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,
+        Command::Backup(backup) => backup.run().await,
+        Command::Restore(restore) => restore.run(),
         Command::Check(check) => check.run(),
         Command::Serve(serve) => serve.run(),
     }

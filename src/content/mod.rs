@@ -249,6 +249,14 @@ impl Contents {
         self.0.folder.join(name)
     }
 
+    /// Opens a file that a copy of the database names, for a backup.
+    ///
+    /// # Errors
+    /// `NotFound` when it was released since; the disk's.
+    pub fn open_file(&self, name: &str) -> Result<File> {
+        if self.path(name).exists() { self.file(name) } else { Err(Error::NotFound("such file".into())) }
+    }
+
     fn file(&self, name: &str) -> Result<File> {
         let path = self.path(name);
         File::open(&path).map_err(|source| {
@@ -293,6 +301,23 @@ pub fn known(conn: &Connection, sha256: &str) -> Result<Option<Kept>> {
             Ok(Kept { id: row.get(0)?, size: size.cast_unsigned(), secret: false })
         })
         .optional()?)
+}
+
+/// The files that this database names, with their sizes; those that only packages use if `packages` says so.
+///
+/// # Errors
+/// The database's.
+pub fn files_of(conn: &Connection, packages: bool) -> Result<Vec<(String, u64)>> {
+    let mut query = conn.prepare_cached(
+        "SELECT id, size FROM contents
+         WHERE bytes IS NULL
+           AND (?1 OR EXISTS (SELECT 1 FROM content_uses
+                              WHERE content_id = contents.id AND user NOT LIKE 'package %'))
+         ORDER BY id",
+    )?;
+    let files =
+        query.query_map([packages], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?;
+    Ok(files.collect::<Result<_, _>>()?)
 }
 
 /// This user uses nothing any more; what nobody uses is gone.

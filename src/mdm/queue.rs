@@ -337,6 +337,17 @@ pub fn cancel_all(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Cancels what people asked of devices and what was not answered, of all of them: the database was restored,
+/// and what it takes for unanswered may long have been done. Answers how many.
+pub fn cancel_asked(tx: &Tx<'_>) -> Result<usize> {
+    Ok(tx
+        .prepare_cached(
+            "UPDATE commands SET status = 'Canceled', answered_at = ?1
+             WHERE status IN ('Pending', 'Sent', 'NotNow') AND purpose = 'asked'",
+        )?
+        .execute([tx.now()])?)
+}
+
 /// Cancels renewals that wait: a newer one takes their place, or the device was renewed.
 pub fn cancel_renewals(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     tx.prepare_cached(

@@ -206,6 +206,20 @@ pub(super) fn newest(conn: &Connection, seal: &Seal, purpose: &str) -> Result<Op
     Ok(all(conn, seal, purpose)?.into_iter().next())
 }
 
+/// Whether this database's keys open with this sealing key.
+///
+/// # Errors
+/// They do not; the database's.
+pub fn prove(conn: &Connection, seal: &Seal) -> Result<()> {
+    let mut statement = conn.prepare("SELECT purpose, sealed_key FROM authorities")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    for row in rows {
+        let (purpose, sealed) = row?;
+        seal.open_sealed(&sealed_name(&purpose), &sealed)?;
+    }
+    Ok(())
+}
+
 /// Adds a row.
 pub(super) fn insert(tx: &Tx<'_>, seal: &Seal, purpose: &str, made: &Certified) -> Result<()> {
     let (_, not_after) = validity(&parse(&made.certificate)?);

@@ -20,7 +20,13 @@ pub const FILE: &str = "seal.key";
 
 /// The sealing key; cheap to clone.
 #[derive(Clone)]
-pub struct Seal(Arc<LessSafeKey>);
+pub struct Seal(Arc<Inner>);
+
+struct Inner {
+    key: LessSafeKey,
+    /// The key's own bytes, which a backup carries.
+    bytes: [u8; 32],
+}
 
 impl std::fmt::Debug for Seal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,8 +67,14 @@ impl Seal {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, bytes).ok()?;
-        Some(Self(Arc::new(LessSafeKey::new(key))))
+        let bytes: [u8; 32] = bytes.try_into().ok()?;
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes).ok()?);
+        Some(Self(Arc::new(Inner { key, bytes })))
+    }
+
+    /// The key itself, for what is encrypted to the recovery key and for nothing else.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0.bytes
     }
 
     /// Seals `plain` under `name`: nonce, ciphertext, tag.
@@ -70,6 +82,7 @@ impl Seal {
         let nonce = id::random::<NONCE_LEN>();
         let mut sealed = plain.to_vec();
         self.0
+            .key
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(name.as_bytes()),
@@ -95,6 +108,7 @@ impl Seal {
         let mut plain = rest.to_vec();
         let length = self
             .0
+            .key
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(name.as_bytes()), &mut plain)
             .map_err(|_| wrong())?
             .len();

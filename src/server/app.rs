@@ -20,9 +20,10 @@ use super::listener::{Listener, Socket};
 use super::network::Network;
 use super::signer::self_signed;
 use super::tls::{self, ServerCertificate};
-use super::{files, redirect, tasks};
+use super::{files, redirect, restored, tasks};
 use crate::admin::Admin;
 use crate::apns::Apns;
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::config::{Config, Origin, TlsMode};
 use crate::content::Contents;
@@ -51,6 +52,7 @@ pub struct App {
     pub mdm: Mdm,
     pub enroll: Enroll,
     pub admin: Admin,
+    pub backups: Backups,
     pub(super) seal: Seal,
     pub(super) authority: Arc<ArcSwap<Option<Authority>>>,
     pub(super) signer: Arc<ArcSwap<Signer>>,
@@ -69,6 +71,7 @@ impl App {
     pub async fn open(config: &Config, lock: Lock, clock: Clock) -> Result<Self> {
         let store = Store::open(&config.data_dir, clock.clone())?;
         keep_public_url(&store, config)?;
+        restored::settle(&store, &config.data_dir).await?;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let seal = open_seal(&store, &config.data_dir, credentials.as_deref()).await?;
 
@@ -117,13 +120,15 @@ impl App {
         let contents = Contents::open(&config.data_dir, &seal)?;
         let renew_before_days = config.enrollment.renew_before_days;
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
-        let admin = Admin::new(&mdm, &page_url(config));
+        let backups = Backups::open(config, &store, &seal, &contents).await?;
+        let admin = Admin::new(&mdm, &backups, &page_url(config));
         Ok(Self {
             config: config.clone(),
             store,
             mdm,
             enroll,
             admin,
+            backups,
             seal,
             authority,
             signer,
@@ -197,8 +202,8 @@ impl App {
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
         let closed = self.store.closed();
-        let Self { lock, store, mdm, enroll, admin, .. } = self;
-        drop((store, mdm, enroll, admin));
+        let Self { lock, store, mdm, enroll, admin, backups, .. } = self;
+        drop((store, mdm, enroll, admin, backups));
         if timeout(CLOSING, closed).await.is_err() {
             tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
         }

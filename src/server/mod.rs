@@ -20,6 +20,7 @@ pub mod listener;
 pub mod network;
 mod progress;
 pub mod redirect;
+mod restored;
 mod signer;
 mod tasks;
 pub mod tls;

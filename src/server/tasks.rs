@@ -46,6 +46,13 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
         app.store.write("uploads.thin", upload::thin).await?;
         app.mdm.contents.sweep(&app.store).await
     });
+    every(
+        tasks,
+        app,
+        "backup",
+        Duration::from_secs(60),
+        |app| async move { app.backups.make_if_due().await },
+    );
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
 }
 

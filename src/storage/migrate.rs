@@ -19,7 +19,13 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_contents.sql"),
     include_str!("migrations/0004_updates.sql"),
     include_str!("migrations/0005_packages.sql"),
+    include_str!("migrations/0006_backups.sql"),
 ];
+
+/// The newest schema that this program knows.
+pub fn known_schema() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path, now: Seconds) -> Result<()> {
     apply(connection, path, now, MIGRATIONS)

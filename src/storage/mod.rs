@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 pub use lock::Lock;
+pub use migrate::known_schema;
 pub use reader::Reading;
 pub use writer::Tx;
 

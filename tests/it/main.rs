@@ -8,6 +8,7 @@ mod support;
 
 mod api;
 mod architecture;
+mod backup;
 mod claims;
 mod cli;
 mod commands;
