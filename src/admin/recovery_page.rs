@@ -41,7 +41,7 @@ pub(super) async fn written_down(
     public_key: String,
 ) -> Result<Response, Refusal> {
     if is_signed_in(&admin, &headers)? {
-        let public_key = public_key.strip_prefix("public_key=").unwrap_or_default().to_owned();
+        let public_key = public_key.trim_end().strip_prefix("public_key=").unwrap_or_default().to_owned();
         backup::acknowledge(&admin, "session".into(), public_key).await?;
     }
     Ok(home())

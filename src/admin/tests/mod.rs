@@ -1,5 +1,6 @@
 //! The API in this process: the whole program but its ports, and whoever asks it.
 
+mod backups;
 mod commands;
 mod conditions;
 mod contract;
@@ -118,7 +119,7 @@ impl Ask<'_> {
         request.extensions_mut().insert(self.from.unwrap_or(Peer::Socket));
         let response = self.house.app.admin.routes().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Reply { status: parts.status, headers: parts.headers, text, json }
     }
