@@ -53,6 +53,7 @@ mod upload;
 mod tests;
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
@@ -83,12 +84,26 @@ const APPLY_LIMIT: usize = 64 * 1024 * 1024;
 /// The people's side of the server; a cheap handle.
 #[derive(Clone)]
 pub struct Admin {
-    mdm: Mdm,
-    backups: Backups,
-    /// Where people reach the page, without a slash at its end.
-    page_url: Arc<str>,
+    parts: Parts,
     /// Wrong tokens and links, by address.
     guesses: Arc<Guesses>,
+}
+
+/// What the API is for: a handle of each part of the server.
+#[derive(Clone)]
+pub struct Parts {
+    pub mdm: Mdm,
+    pub backups: Backups,
+    /// Where people reach the page: an origin, without a slash at its end.
+    pub page_url: Arc<str>,
+}
+
+impl Deref for Admin {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 /// A path, the scope that these methods of it need, and what answers them.
@@ -261,14 +276,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 impl Admin {
-    /// Puts the parts together; opens nothing. `page_url` is the origin that people open.
-    pub fn new(mdm: &Mdm, backups: &Backups, page_url: &str) -> Self {
-        Self {
-            mdm: mdm.clone(),
-            backups: backups.clone(),
-            page_url: page_url.into(),
-            guesses: Arc::default(),
-        }
+    /// Puts the parts together; opens nothing.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, guesses: Arc::default() }
     }
 
     /// The API, the page and the health check, with the refusal of everything else.

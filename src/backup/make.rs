@@ -22,7 +22,7 @@ use crate::content::{self, Contents};
 use crate::error::{Error, Result};
 use crate::id;
 use crate::pki::authority;
-use crate::pki::seal::Seal;
+use crate::pki::seal::{Seal, folder_of};
 use crate::storage::Store;
 
 /// The copy of the database, in the data folder, while a backup is made.
@@ -200,8 +200,5 @@ pub(super) fn private(path: &Path) -> std::io::Result<File> {
 }
 
 pub(super) fn sync_folder(of: &Path) -> std::io::Result<()> {
-    match of.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
+    File::open(folder_of(of))?.sync_all()
 }

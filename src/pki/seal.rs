@@ -117,6 +117,11 @@ impl Seal {
     }
 }
 
+/// The folder that a path is in; a bare name is in the working folder, which `parent` calls "".
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes a new file that only its owner reads, on the disk before it is relied on. A power cut leaves
 /// the whole file or none: an empty key would stop every later start.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -132,10 +137,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)?;
-        match path.parent() {
-            Some(folder) => std::fs::File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        std::fs::File::open(folder_of(path))?.sync_all()
     };
     write().map_err(|source| Error::caused(format!("{} cannot be written", path.display()), source))
 }
@@ -154,6 +156,12 @@ mod tests {
         assert!(again.open_sealed("b", &sealed).is_err());
         assert!(again.open_sealed("a", &sealed[..20]).is_err());
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn a_bare_name_is_in_the_working_folder() {
+        assert_eq!(folder_of(Path::new("a.backup")), Path::new("."));
+        assert_eq!(folder_of(Path::new("/srv/a.backup")), Path::new("/srv"));
     }
 
     #[test]

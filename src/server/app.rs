@@ -21,7 +21,7 @@ use super::network::Network;
 use super::signer::self_signed;
 use super::tls::{self, ServerCertificate};
 use super::{files, redirect, restored, tasks};
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::apns::Apns;
 use crate::backup::Backups;
 use crate::clock::Clock;
@@ -121,7 +121,11 @@ impl App {
         let renew_before_days = config.enrollment.renew_before_days;
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
         let backups = Backups::open(config, &store, &seal, &contents).await?;
-        let admin = Admin::new(&mdm, &backups, &page_url(config));
+        let admin = Admin::new(admin::Parts {
+            mdm: mdm.clone(),
+            backups: backups.clone(),
+            page_url: page_url(config).into(),
+        });
         Ok(Self {
             config: config.clone(),
             store,
