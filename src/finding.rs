@@ -7,6 +7,7 @@
 //! what a device or a stranger said is made printable before it comes in here.
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// How bad it is; the worst comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -51,6 +52,37 @@ impl Finding {
             remedy: String::new(),
         }
     }
+}
+
+/// Findings as a terminal shows them; `answer` is `{"items": […]}` as the API answers it.
+pub fn text(answer: &Value) -> String {
+    let mut text = String::new();
+    for (severity, word) in [("failing", "FAILS"), ("warning", "WARNS"), ("info", "NOTE"), ("ok", "ok")] {
+        for one in items(answer, severity) {
+            let of = |key: &str| one[key].as_str().unwrap_or_default();
+            text.push_str(&format!("{word:<6} {} ({})\n", of("code"), of("subject")));
+            for part in ["seen", "means", "remedy"].map(of) {
+                if !part.is_empty() {
+                    text.push_str(&format!("       {part}\n"));
+                }
+            }
+        }
+    }
+    let count = |severity| items(answer, severity).count();
+    text.push_str(&match (count("failing"), count("warning")) {
+        (0, 0) => "Nothing fails.\n".to_owned(),
+        (failing, warning) => format!("{failing} of these fail, {warning} warn.\n"),
+    });
+    text
+}
+
+/// Whether anything of an answer fails now.
+pub fn is_failing(answer: &Value) -> bool {
+    items(answer, "failing").next().is_some()
+}
+
+fn items<'a>(answer: &'a Value, severity: &'static str) -> impl Iterator<Item = &'a Value> {
+    answer["items"].as_array().into_iter().flatten().filter(move |one| one["severity"] == severity)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //!
 //! Start reading at [`mdm`], then [`storage`]; `ARCHITECTURE.md` walks through three requests.
 
+pub mod acme;
 pub mod admin;
 pub mod apns;
 pub mod backup;
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod config;
 pub mod content;
 pub mod ddm;
+pub mod doctor;
 pub mod enroll;
 pub mod error;
 pub mod finding;

@@ -33,6 +33,24 @@ impl<S: Send + Sync> FromRequest<S> for Object {
     }
 }
 
+/// A body that is a JSON object, or nothing, which is the empty object.
+pub(super) struct Maybe(pub Object);
+
+impl<S: Send + Sync> FromRequest<S> for Maybe {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        if media_type(request.headers()).is_empty() {
+            let body = bytes(Bytes::from_request(request, state).await)?;
+            return match body.is_empty() {
+                true => Ok(Self(Object(Map::new()))),
+                false => Err(Refusal::unsupported("send JSON, with Content-Type: application/json")),
+            };
+        }
+        Ok(Self(Object::from_request(request, state).await?))
+    }
+}
+
 /// A body that is any JSON.
 pub(super) struct Whole(pub Value);
 

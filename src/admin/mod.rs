@@ -23,6 +23,8 @@ mod command;
 mod compliance;
 mod declaration;
 mod enrollment;
+mod event;
+mod finding;
 mod fleet;
 mod group;
 mod invitation;
@@ -36,13 +38,16 @@ mod preview;
 mod profile;
 mod push;
 mod push_certificate;
+mod push_request;
 mod query;
 mod recovery_page;
 mod reply;
 mod service;
 mod session;
+mod settings;
 mod status;
 mod takeover;
+mod tls_certificate;
 mod token;
 mod update;
 mod update_catalogue;
@@ -60,17 +65,22 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY};
 use axum::response::Response;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Router, middleware};
 
+use crate::acme::Acme;
+use crate::apns::mdmcert::Service;
 use crate::backup::Backups;
 use crate::clock::Seconds;
 use crate::content;
 use crate::ddm::update::catalogue::LARGEST as CATALOGUE_LIMIT;
+use crate::doctor::Doctor;
 use crate::enroll::guesses::Guesses;
 use crate::error::{Error, Result};
 use crate::mdm::Mdm;
+use crate::pki::chain::Chain;
 use crate::request;
+use crate::storage::Tx;
 use auth::Scope;
 use reply::Refusal;
 pub(crate) use session::sign_out_everybody;
@@ -87,6 +97,7 @@ pub struct Admin {
     parts: Parts,
     /// Wrong tokens and links, by address.
     guesses: Arc<Guesses>,
+    streams: Arc<event::Streams>,
 }
 
 /// What the API is for: a handle of each part of the server.
@@ -94,8 +105,25 @@ pub struct Admin {
 pub struct Parts {
     pub mdm: Mdm,
     pub backups: Backups,
+    pub doctor: Doctor,
+    pub tls: Tls,
+    pub mdmcert: Service,
+    /// Whose server this is, as certificates name it.
+    pub organization: Arc<str>,
+    /// Every setting as it was understood, secrets as `set`, and the file that it came from.
+    pub settings: Arc<[(&'static str, String)]>,
     /// Where people reach the page: an origin, without a slash at its end.
     pub page_url: Arc<str>,
+}
+
+/// The TLS certificate that the listeners present, and who renews it.
+#[derive(Clone)]
+pub struct Tls {
+    /// As the configuration calls it.
+    pub mode: &'static str,
+    pub chain: Chain,
+    /// In mode `acme`.
+    pub acme: Option<Acme>,
 }
 
 impl Deref for Admin {
@@ -203,6 +231,29 @@ fn table() -> Vec<Route> {
         ("/api/v1/invitations/{code}", Admin, delete(invitation::delete)),
         ("/api/v1/push-certificates", Read, get(push_certificate::list)),
         ("/api/v1/push-certificates", Admin, post(push_certificate::post)),
+        ("/api/v1/push-certificates/requests", Read, get(push_request::list)),
+        ("/api/v1/push-certificates/request", Admin, post(push_request::post)),
+        ("/api/v1/push-certificates/request/{id}", Read, get(push_request::show)),
+        ("/api/v1/push-certificates/request/{id}", Admin, delete(push_request::delete)),
+        ("/api/v1/push-certificates/request/{id}/sign", Admin, post(push_request::sign)),
+        ("/api/v1/push-certificates/request/{id}/signed", Admin, post(push_request::signed)),
+        ("/api/v1/push-certificates/request/{id}/mdmcert", Admin, post(push_request::mdmcert)),
+        ("/api/v1/push-certificates/request/{id}/mdmcert-answer", Admin, post(push_request::mdmcert_answer)),
+        // It keeps nothing; a signed request is too long for an address.
+        ("/api/v1/push-certificates/check", Read, post(push_request::check)),
+        ("/api/v1/push-certificates/{topic}", Read, get(push_certificate::show)),
+        ("/api/v1/push-certificates/{topic}", Admin, patch(push_certificate::patch)),
+        ("/api/v1/push-certificates/{topic}/rollback", Admin, post(push_certificate::roll_back)),
+        ("/api/v1/push-certificates/{topic}/test", Command, post(push_certificate::test)),
+        ("/api/v1/push-certificates/{topic}/support", Read, get(push_certificate::support)),
+        ("/api/v1/tls-certificate", Read, get(tls_certificate::show)),
+        ("/api/v1/tls-certificate/renew", Admin, post(tls_certificate::renew)),
+        ("/api/v1/events", Read, get(event::list)),
+        ("/api/v1/events/stream", Read, get(event::stream)),
+        ("/api/v1/audit", Read, get(audit::list)),
+        ("/api/v1/findings", Read, get(finding::list)),
+        ("/api/v1/support-bundle", Admin, get(finding::bundle)),
+        ("/api/v1/settings", Read, get(settings::show)),
         ("/api/v1/backups", Read, get(backup::list)),
         ("/api/v1/backups", Admin, post(backup::post)),
         ("/api/v1/backups/once", Admin, post(backup::post_once)),
@@ -278,7 +329,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 impl Admin {
     /// Puts the parts together; opens nothing.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, guesses: Arc::default() }
+        Self { parts, guesses: Arc::default(), streams: Arc::default() }
     }
 
     /// The API, the page and the health check, with the refusal of everything else.
@@ -306,9 +357,22 @@ impl Admin {
             .with_state(self.clone())
     }
 
+    /// Ends the event streams, which would outlive every patience; none is opened after that.
+    pub fn end_streams(&self) {
+        self.streams.end();
+    }
+
     fn now(&self) -> Seconds {
         self.mdm.store.clock().now()
     }
+}
+
+/// Removes audit rows of before `before`, at most `at_once`; answers how many.
+///
+/// # Errors
+/// The database's.
+pub fn thin_audit(tx: &Tx<'_>, before: Seconds, at_once: u32) -> Result<usize> {
+    audit::thin(tx, before, at_once)
 }
 
 async fn health(State(admin): State<Admin>) -> Result<&'static str, Refusal> {

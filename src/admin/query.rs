@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::body;
 use super::reply::Refusal;
-use crate::clock::Seconds;
+use crate::clock::{Seconds, parse_rfc3339};
 use crate::error::{Error, Result};
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -57,6 +57,14 @@ impl Parameters {
     pub(super) fn duration(&self, name: &str) -> Result<Option<Seconds>> {
         let Some(text) = self.text(name) else { return Ok(None) };
         body::duration(name, text).map(Some).map_err(Error::invalid)
+    }
+
+    /// A moment: `?since=2026-12-01T00:00:00Z`.
+    pub(super) fn moment(&self, name: &str) -> Result<Option<Seconds>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        parse_rfc3339(text)
+            .map(Some)
+            .ok_or_else(|| Error::invalid(format!("{name} must be a time such as 2026-12-01T08:00:00Z")))
     }
 
     /// One of several words.

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::pki::asn1::{INTEGER, OCTET_STRING, Reader};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::{PrivateKey, PublicKey};
+use crate::pki::scep::csr::Csr;
 
 /// Where the API's body has what is wrong.
 pub(super) const CERTIFICATE: &str = "/certificate";
@@ -90,7 +91,9 @@ impl Bundle {
         let joined: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         match STANDARD.decode(joined) {
             Ok(inner) if inner.first() == Some(&0x30) => self.add_der(&inner, password),
+            Ok(inner) if contains(&inner, b"PushCertRequestCSR") => Err(is_signed_request()),
             Ok(inner) if contains(&inner, b"-----BEGIN ") => self.add_pem(&inner),
+            _ if contains(text, b"PushCertRequestCSR") => Err(is_signed_request()),
             _ => Err(Error::invalid(
                 "this is neither a certificate nor a key; give the .pem, .cer or .p12 file from Apple's portal and \
                  the private key that was made with the request",
@@ -114,12 +117,7 @@ impl Bundle {
                 SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
                     self.key(&der)?;
                 }
-                SectionKind::Csr => {
-                    return Err(Error::invalid(
-                        "this is the signing request, not the certificate; upload it at identity.apple.com/pushcert \
-                         and import what you download there",
-                    ));
-                }
+                SectionKind::Csr => return Err(is_request()),
                 _ => {}
             }
         }
@@ -132,6 +130,9 @@ impl Bundle {
         }
         if let Ok(key) = PrivateKey::from_der(der) {
             return self.push_key(key);
+        }
+        if Csr::from_der(der).is_ok() {
+            return Err(is_request());
         }
         if is_too_much_work(der) {
             return Err(Error::invalid(format!(
@@ -213,6 +214,20 @@ fn is_too_much_work(der: &[u8]) -> bool {
         }
     }
     false
+}
+
+fn is_request() -> Error {
+    Error::invalid(
+        "this is the signing request, not the certificate; have it signed by an MDM vendor, upload that at \
+         identity.apple.com/pushcert and import what you download there",
+    )
+}
+
+fn is_signed_request() -> Error {
+    Error::invalid(
+        "this is the signed request, not the certificate; upload it at identity.apple.com/pushcert and import what you \
+         download there",
+    )
 }
 
 fn too_many() -> Error {

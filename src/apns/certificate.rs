@@ -48,8 +48,10 @@ pub struct PushCertificate {
     pub imported_at: Seconds,
     /// By whom.
     pub imported_by: String,
-    /// The newest of its topic: the one that pushes.
+    /// The one of its topic that pushes.
     pub current: bool,
+    /// What people wrote beside it: where the account's password lies, who looks after it.
+    pub notes: Option<String>,
 }
 
 /// What somebody says along with a pair.
@@ -57,7 +59,7 @@ pub struct PushCertificate {
 pub struct Import<'a> {
     /// The Apple Account with which the certificate was made.
     pub apple_account: Option<&'a str>,
-    /// How it came about: `import`, later `vendor`, `mdmcert.download`, `elsewhere`.
+    /// How it came about: `import`, or how its request was signed: `vendor`, `mdmcert.download`, `elsewhere`.
     pub signed_by: &'a str,
     /// Who imports it.
     pub imported_by: &'a str,
@@ -89,6 +91,7 @@ impl PushCertificate {
             "imported_by": self.imported_by,
             "enrollments": enrollments,
             "current": self.current,
+            "notes": self.notes,
         })
     }
 }
@@ -109,7 +112,8 @@ pub fn import(
 ) -> Result<PushCertificate> {
     refuse_to_strand(pair, import.replace_topic, enrolled)?;
     // The account is asked for once and meant for the topic: a renewal keeps it.
-    let known_account = by_topic(tx, &pair.topic)?.and_then(|earlier| earlier.apple_account);
+    let (known_account, notes) =
+        by_topic(tx, &pair.topic)?.map(|earlier| (earlier.apple_account, earlier.notes)).unwrap_or_default();
     let account = import.apple_account.map(str::to_owned).or(known_account);
     tx.prepare_cached("DELETE FROM push_certificates WHERE topic = ?1 AND certificate = ?2")?
         .execute(params![pair.topic, pair.chain.as_bytes()])?;
@@ -118,8 +122,8 @@ pub fn import(
     tx.prepare_cached(
         "INSERT INTO push_certificates
              (topic, certificate, sealed_key, serial_number, subject, common_name, issuer, not_before,
-              not_after, apple_account, signed_by, imported_at, imported_by, current)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1)",
+              not_after, apple_account, signed_by, imported_at, imported_by, notes, current)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 1)",
     )?
     .execute(params![
         pair.topic,
@@ -135,6 +139,7 @@ pub fn import(
         import.signed_by,
         tx.now(),
         import.imported_by,
+        notes,
     ])?;
     by_topic(tx, &pair.topic)?.ok_or_else(|| Error::internal("the imported push certificate is not there"))
 }
@@ -155,6 +160,51 @@ pub fn newest(conn: &Connection) -> Result<Option<PushCertificate>> {
 pub fn by_topic(conn: &Connection, topic: &str) -> Result<Option<PushCertificate>> {
     let mut query = conn.prepare_cached(&select("WHERE topic = ?1 AND current = 1"))?;
     Ok(query.query_row([topic], read).optional()?)
+}
+
+/// Lets the pair before the current one push again, until the next import.
+///
+/// # Errors
+/// [`Error::NotFound`] without such a topic; [`Error::Conflict`] where there is no earlier pair, or it ended.
+pub fn roll_back(tx: &Tx<'_>, topic: &str) -> Result<PushCertificate> {
+    let current =
+        by_topic(tx, topic)?.ok_or_else(|| Error::NotFound("push certificate of this topic".into()))?;
+    let earlier = tx
+        .prepare_cached(&select("WHERE topic = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1"))?
+        .query_row(params![topic, current.id], read)
+        .optional()?
+        .ok_or_else(|| {
+            Error::conflict(
+                "there is no earlier certificate of this topic to go back to; import the one that is wanted",
+            )
+        })?;
+    if earlier.not_after <= tx.now() {
+        return Err(Error::conflict(format!(
+            "the earlier certificate of this topic ended on {}; renew at identity.apple.com/pushcert and import the new one",
+            rfc3339(earlier.not_after)
+        )));
+    }
+    tx.prepare_cached("UPDATE push_certificates SET current = (id = ?2) WHERE topic = ?1")?
+        .execute(params![topic, earlier.id])?;
+    by_topic(tx, topic)?.ok_or_else(|| Error::internal("the earlier push certificate is not there"))
+}
+
+/// Writes what people say of a topic's certificates; what is none stays.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn describe(
+    tx: &Tx<'_>,
+    topic: &str,
+    notes: Option<&str>,
+    account: Option<&str>,
+) -> Result<PushCertificate> {
+    tx.prepare_cached(
+        "UPDATE push_certificates SET notes = COALESCE(?2, notes), apple_account = COALESCE(?3, apple_account)
+         WHERE topic = ?1 AND current = 1",
+    )?
+    .execute(params![topic, notes, account])?;
+    by_topic(tx, topic)?.ok_or_else(|| Error::NotFound("push certificate of this topic".into()))
 }
 
 /// A certificate chain, leaf first, and its key.
@@ -207,7 +257,7 @@ fn sealed_name(topic: &str, serial_number: &str) -> String {
 fn select(rest: &str) -> String {
     format!(
         "SELECT id, topic, certificate, serial_number, subject, common_name, issuer, not_before, not_after,
-                apple_account, signed_by, imported_at, imported_by, current
+                apple_account, signed_by, imported_at, imported_by, current, notes
          FROM push_certificates {rest}"
     )
 }
@@ -228,6 +278,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<PushCertificate> {
         imported_at: row.get(11)?,
         imported_by: row.get(12)?,
         current: row.get(13)?,
+        notes: row.get(14)?,
     })
 }
 

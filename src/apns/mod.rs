@@ -12,20 +12,25 @@ pub mod certificate;
 mod client;
 #[cfg(test)]
 mod loopback;
+pub mod mdmcert;
 mod pair;
 mod reply;
+pub mod request;
 #[cfg(test)]
 mod tests;
+pub mod vendor;
 mod wire;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 pub use bundle::check_identity;
 pub use certificate::PushCertificate;
@@ -34,12 +39,16 @@ pub use reply::{PushResult, Reply, Verdict};
 
 use crate::clock::{Clock, DAY};
 use crate::error::{Error, Result};
+use crate::id;
 use crate::pki::seal::Seal;
 use crate::storage::Store;
 use client::{Client, Server};
 
 /// How long APNs may keep a push for a device that is off: it keeps the newest only.
 const EXPIRES_AFTER: i64 = 7 * DAY;
+
+/// How long a trial may take: somebody waits for it.
+const TRIAL: Duration = Duration::from_secs(10);
 
 /// One wake-up.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,6 +65,29 @@ pub struct Push {
 impl std::fmt::Debug for Push {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Push").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// What became of a push to nobody.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Whether Apple takes pushes with this certificate.
+    pub works: bool,
+    /// A sentence or two for people.
+    pub words: String,
+    /// Apple's answer; none if there was none in time.
+    pub result: Option<PushResult>,
+}
+
+impl Trial {
+    fn of(result: PushResult) -> Self {
+        let works = matches!(result.verdict, Verdict::Delivered | Verdict::TokenRejected { .. });
+        let words = if works {
+            "Apple's push service was reached and takes pushes with this certificate.".to_owned()
+        } else {
+            result.words.clone()
+        };
+        Self { works, words, result: Some(result) }
     }
 }
 
@@ -121,6 +153,34 @@ impl Apns {
             }
         };
         client.push(push, self.0.clock.now() + EXPIRES_AFTER).await
+    }
+
+    /// Where pushes go: host and port.
+    pub fn server(&self) -> (&str, u16) {
+        self.0.server.host_and_port()
+    }
+
+    /// Whom it trusts for that.
+    pub fn roots(&self) -> &RootCertStore {
+        &self.0.roots
+    }
+
+    /// One push to a token that no device has: whether Apple lets this certificate in.
+    pub async fn try_topic(&self, topic: &str) -> Trial {
+        let push = Push { topic: topic.to_owned(), token: id::random::<32>().to_vec(), magic: id::uuid() };
+        match timeout(TRIAL, self.push(&push)).await {
+            Ok(result) => Trial::of(result),
+            Err(_) => Trial {
+                works: false,
+                words: format!(
+                    "{} did not answer within {} seconds. Open the way there (TCP 443 or 2197) in the firewall; until then no \
+                     device can be woken.",
+                    self.0.server.address(),
+                    TRIAL.as_secs()
+                ),
+                result: None,
+            },
+        }
     }
 
     /// Reads certificates anew: to be called when an import was committed. Pushes on their way finish

@@ -8,11 +8,13 @@
 //! **Invariant:** the key of a [`Pair`] belongs to its certificate, which is valid now.
 
 use super::bundle::{Bundle, CERTIFICATE, PRIVATE_KEY};
+use super::request::Request;
 use crate::clock::{Seconds, rfc3339};
 use crate::error::{Error, Result};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::{PrivateKey, PublicKey};
 use crate::pki::name::USER_ID;
+use crate::pki::scep::csr::Csr;
 
 const TOPIC_PREFIX: &str = "com.apple.mgmt.";
 
@@ -47,19 +49,36 @@ impl Pair {
     /// [`Error::Invalid`] with a sentence for every mistake a person can make here, pointing into a body
     /// whose `certificate` is the first part.
     pub fn from_parts(parts: &[&[u8]], password: Option<&str>, now: Seconds) -> Result<Self> {
-        let Bundle { certificates, keys } = Bundle::read(parts, password)?;
+        Self::from_parts_and(parts, password, now, Vec::new())
+    }
+
+    /// As [`Pair::from_parts`]; where the parts have no key, it may be one of `waiting`, the keys of requests.
+    ///
+    /// # Errors
+    /// As [`Pair::from_parts`].
+    pub fn from_parts_and(
+        parts: &[&[u8]],
+        password: Option<&str>,
+        now: Seconds,
+        waiting: Vec<PrivateKey>,
+    ) -> Result<Self> {
+        let Bundle { certificates, mut keys } = Bundle::read(parts, password)?;
         if certificates.is_empty() {
             return Err(Error::invalid_at(
                 CERTIFICATE,
                 "there is no certificate in this; give the file that Apple's portal offered for download",
             ));
         }
-        if keys.is_empty() {
+        let gave_none = keys.is_empty();
+        if gave_none && waiting.is_empty() {
             return Err(Error::invalid_at(
                 PRIVATE_KEY,
                 "there is no private key in this; give the key that was made with the signing request (or a .p12 \
                  that holds both)",
             ));
+        }
+        if gave_none {
+            keys = waiting;
         }
         let mut parsed = certificates.iter().map(|der| parse(der)).collect::<Result<Vec<_>>>()?;
         let (leaf, key) = keys
@@ -71,6 +90,13 @@ impl Pair {
                 parsed.iter().position(belongs).map(|leaf| (leaf, key))
             })
             .ok_or_else(|| {
+                if gave_none {
+                    return Error::invalid_at(
+                        PRIVATE_KEY,
+                        "this certificate was not made with a request of this server, so its private key is needed too; \
+                         give the key that was made with its signing request (or a .p12 that holds both)",
+                    );
+                }
                 Error::invalid_at(
                     PRIVATE_KEY,
                     "the private key does not belong to the certificate; give the key that was made with the \
@@ -92,6 +118,12 @@ impl Pair {
             chain,
             key,
         })
+    }
+
+    /// Whether its key is that of a request.
+    pub fn is_of(&self, request: &Request) -> bool {
+        Csr::from_der(&request.csr)
+            .is_ok_and(|csr| self.key.public_key_info().is_ok_and(|own| own == csr.spki()))
     }
 }
 

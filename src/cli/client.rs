@@ -51,7 +51,7 @@ impl Client {
             Reached::Server(stream) => return Ok(Self { way: Way::Socket(stream) }),
             Reached::Folder(lock) => lock,
         };
-        let app = App::open(config, lock, Clock::system()).await?;
+        let app = Box::pin(App::open(config, lock, Clock::system())).await?;
         let router = app.socket_router();
         Ok(Self { way: Way::Here(Box::new((router, app))) })
     }
@@ -60,6 +60,15 @@ impl Client {
     pub(super) async fn json(self, method: Method, path: &str, body: Option<&Json>) -> Result<Json, Failure> {
         let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
         self.send(method, path, body).await
+    }
+
+    /// Asks without a body and answers the text that came back.
+    pub(super) async fn text(self, method: Method, path: &str) -> Result<String, Failure> {
+        let (status, answer) = self.ask(method, path, None).await?;
+        if !status.is_success() {
+            return Err(read(status, &answer).err().unwrap_or(Failure::Said));
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// Sends a body of any type and answers the JSON that came back.
@@ -137,6 +146,46 @@ impl Client {
         while let Some(frame) = body.frame().await {
             if let Ok(piece) = frame.map_err(unreadable)?.into_data() {
                 file.write_all(&piece).map_err(|error| Failure::Wrong(format!("{path}: {error}")))?;
+            }
+        }
+        close(app).await;
+        Ok(())
+    }
+
+    /// Whether no server runs, and this process answers itself.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self.way, Way::Here(_))
+    }
+
+    /// Reads a stream of server-sent events until it ends: `each` is given the id and the data of one.
+    pub(super) async fn follow(
+        self,
+        path: &str,
+        last: i64,
+        mut each: impl FnMut(i64, Json),
+    ) -> Result<(), Failure> {
+        let mut request = request(Method::GET, path, None, Body::empty())?;
+        request.headers_mut().insert("last-event-id", last.into());
+        let (response, app) = self.respond(request).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            return read(status, &body.collect().await.map_err(unreadable)?.to_bytes()).map(drop);
+        }
+        let mut gathered = Vec::new();
+        let mut id = last;
+        // A stream that breaks off ended with the server; whoever follows connects again.
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(piece) = frame.into_data() else { continue };
+            gathered.extend_from_slice(&piece);
+            while let Some(end) = gathered.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = gathered.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                if let Some(number) = line.strip_prefix("id: ") {
+                    id = number.trim().parse().unwrap_or(id);
+                } else if let Some(data) = line.strip_prefix("data: ") {
+                    each(id, serde_json::from_str(data).unwrap_or_default());
+                }
             }
         }
         close(app).await;

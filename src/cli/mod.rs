@@ -17,13 +17,17 @@ mod compliance;
 mod demo;
 mod device;
 mod difference;
+mod doctor;
 mod export;
 mod files;
 mod invite;
+mod log;
 mod push_certificate;
+mod push_request;
 mod restore;
 mod serve;
 mod simulate;
+mod tls;
 mod token;
 mod updates;
 
@@ -59,6 +63,9 @@ enum Command {
     /// The push certificate's life.
     #[command(subcommand)]
     PushCertificate(push_certificate::PushCertificate),
+    /// The TLS certificate.
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// API tokens.
     #[command(subcommand)]
     Token(token::Token),
@@ -70,6 +77,10 @@ enum Command {
     /// Devices: list, show, send a command.
     #[command(subcommand)]
     Device(device::Device),
+    /// Looks what is wrong with server, network and devices, and says what to do; exit code 1 if anything fails.
+    Doctor(doctor::Doctor),
+    /// Shows what devices did, or who did what.
+    Log(log::Log),
     /// Says which devices are as they should be, and what is wrong with the others.
     Compliance(compliance::Compliance),
     /// Lists how far devices are with their software updates.
@@ -190,11 +201,14 @@ async fn asynchronous(command: Command) -> Done {
     match command {
         Command::Demo(demo) => Box::pin(demo.run()).await,
         Command::Simulate(simulate) => Box::pin(simulate.run()).await,
-        Command::PushCertificate(command) => command.run().await,
-        Command::Token(command) => command.run().await,
+        Command::PushCertificate(command) => Box::pin(command.run()).await,
+        Command::Tls(command) => command.run().await,
+        Command::Token(command) => Box::pin(command.run()).await,
         Command::Admin(command) => command.run().await,
         Command::Invite(command) => command.run().await,
-        Command::Device(command) => command.run().await,
+        Command::Device(command) => Box::pin(command.run()).await,
+        Command::Doctor(doctor) => Box::pin(doctor.run()).await,
+        Command::Log(log) => log.run().await,
         Command::Compliance(compliance) => compliance.run().await,
         Command::Updates(updates) => updates.run().await,
         Command::Apply(apply) => apply.run().await,

@@ -1,4 +1,4 @@
-//! `russet push-certificate import|show`.
+//! `russet push-certificate import|show|describe|test|rollback|support`; the way to a new one is in `push_request.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,21 +6,75 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use hyper::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value as Json, json};
 
 use super::client::{self, Client};
-use super::{Common, Done, Failure, say};
+use super::{Common, Done, Failure, push_request, say};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::pem;
 
 #[derive(Subcommand)]
 pub(super) enum PushCertificate {
+    /// Makes a key and a signing request for a new or renewed push certificate.
+    Request(push_request::Request),
+    /// Lists the requests that wait for their certificate.
+    Requests(push_request::Requests),
+    /// The MDM vendor's part: signs a request; needs no server and no configuration.
+    Sign(push_request::Sign),
+    /// Looks whether Apple's portal would take a signed request.
+    Check(push_request::Check),
+    /// Gives back what a vendor signed, or what mdmcert.download mailed.
+    Signed(push_request::Signed),
     /// Takes a push certificate and its key: .pem, .cer or .p12.
     Import(Import),
     /// Shows the push certificates: topic, expiry, who issued them, devices on each.
     Show(Show),
+    /// Writes down the Apple Account of a topic's certificate, or notes.
+    Describe(Describe),
+    /// Asks Apple whether it takes pushes with a topic's certificate.
+    Test(Topic),
+    /// Lets the certificate before the current one of a topic push again.
+    Rollback(Topic),
+    /// Prints what Apple's support asks for when a certificate has to move to another Apple Account.
+    Support(Support),
+}
+
+#[derive(Args)]
+pub(super) struct Describe {
+    topic: String,
+    #[arg(long, value_name = "ACCOUNT", required_unless_present = "notes")]
+    apple_account: Option<String>,
+    /// For whoever comes after you: where the password lies, who looks after it.
+    #[arg(long)]
+    notes: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+pub(super) struct Topic {
+    topic: String,
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+pub(super) struct Support {
+    topic: String,
+    /// The Apple Account that it should move to.
+    #[arg(long, value_name = "ACCOUNT")]
+    new_account: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn path(topic: &str, rest: &str) -> String {
+    format!("/api/v1/push-certificates/{}{rest}", utf8_percent_encode(topic, NON_ALPHANUMERIC))
 }
 
 #[derive(Args)]
@@ -57,7 +111,41 @@ pub(super) struct Show {
 impl PushCertificate {
     pub(super) async fn run(self) -> Done {
         match self {
+            Self::Request(request) => request.run().await,
+            Self::Requests(requests) => requests.run().await,
+            Self::Sign(sign) => sign.run(),
+            Self::Check(check) => check.run(),
+            Self::Signed(signed) => signed.run().await,
             Self::Import(import) => import.run().await,
+            Self::Describe(describe) => {
+                let client = Client::connect(&describe.common.load()?).await?;
+                let body = json!({"apple_account": describe.apple_account, "notes": describe.notes});
+                print(&client.json(Method::PATCH, &path(&describe.topic, ""), Some(&body)).await?);
+                Ok(())
+            }
+            Self::Test(topic) => {
+                let client = Client::connect(&topic.common.load()?).await?;
+                let answer = client.json(Method::POST, &path(&topic.topic, "/test"), None).await?;
+                told(&answer, topic.json)
+            }
+            Self::Rollback(topic) => {
+                let client = Client::connect(&topic.common.load()?).await?;
+                let made = client.json(Method::POST, &path(&topic.topic, "/rollback"), None).await?;
+                if topic.json {
+                    say(format!("{made:#}"));
+                    return Ok(());
+                }
+                print(&made);
+                told(&made["test"], false)
+            }
+            Self::Support(support) => {
+                let client = Client::connect(&support.common.load()?).await?;
+                let account = support.new_account.as_deref().unwrap_or_default();
+                let query =
+                    format!("/support?new_account={}", utf8_percent_encode(account, NON_ALPHANUMERIC));
+                say(client.text(Method::GET, &path(&support.topic, &query)).await?.trim_end());
+                Ok(())
+            }
             Self::Show(show) => {
                 let items = client::all(&show.common.load()?, "/api/v1/push-certificates").await?;
                 if show.json {
@@ -66,7 +154,7 @@ impl PushCertificate {
                 }
                 if items.is_empty() {
                     return Err(Failure::Wrong(
-                        "There is no push certificate yet. Import one with: \
+                        "There is no push certificate yet. Begin with: russet push-certificate request; or import one with: \
                          russet push-certificate import CERTIFICATE.pem --key KEY.pem"
                             .into(),
                     ));
@@ -99,12 +187,28 @@ impl Import {
             say(format!("{made:#}"));
         } else {
             print(&made);
+            say(format!("  {}", made["test"]["words"].as_str().unwrap_or_default()));
         }
         Ok(())
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+/// What Apple said; exit code 1 if it is no.
+fn told(answer: &Json, as_json: bool) -> Done {
+    let words = answer["words"].as_str().unwrap_or_default();
+    if as_json {
+        say(format!("{answer:#}"));
+    } else if answer["works"] == true {
+        say(words);
+    }
+    match (answer["works"] == true, as_json) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Failure::Said),
+        (false, false) => Err(Failure::Wrong(words.to_owned())),
+    }
+}
+
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|error| Failure::Wrong(format!("{} cannot be read: {error}", file.display())))
 }
 
@@ -166,7 +270,9 @@ fn print(certificate: &Json) {
         ("subject", "subject"),
         ("issuer", "issuer"),
         ("Apple Account", "apple_account"),
+        ("signed by", "signed_by"),
         ("imported at", "imported_at"),
+        ("notes", "notes"),
         ("enrollments", "enrollments"),
     ] {
         say(format!("  {label:<14} {}", text(key)));

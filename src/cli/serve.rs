@@ -11,6 +11,7 @@ use super::client::{self, Client};
 use super::{Common, Done, Failure, say};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Config, Level, Log, LogFormat, Mistakes};
+use crate::doctor::recent::Tee;
 use crate::error::Error;
 use crate::server::App;
 
@@ -100,7 +101,7 @@ fn log(settings: &Log) {
     };
     // Libraries tell more than anybody wants to read, and may tell what they should not.
     let filter = EnvFilter::new(format!("warn,russet={level}"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Tee::default);
     match settings.format {
         LogFormat::Json => lines.json().init(),
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -15,6 +15,12 @@ use crate::clock::{Seconds, parse_duration};
 /// Let's Encrypt's directory (RFC 8555 section 7.1.1).
 pub(super) const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
+/// A server whose clock is right.
+pub(super) const TIME: &str = "https://www.apple.com/";
+
+/// Where mdmcert.download takes requests.
+pub(super) const MDMCERT: &str = "https://mdmcert.download/api/v1/signrequest";
+
 /// Where Apple publishes the versions of its operating systems.
 pub(super) const APPLE_CATALOGUE: &str = "https://gdmf.apple.com/v2/pmv";
 

@@ -29,7 +29,7 @@ pub use address::{HostPort, Location, Origin};
 pub use appliance::{Appliance, Network, Wifi};
 pub use load::{Reading, environment, find, load, overrides, parse, read};
 pub use mistake::{Mistake, Mistakes};
-pub use report::report;
+pub use report::{report, rows};
 pub use secret::Secret;
 
 /// The documented example: every key with its default. Parsing it gives [`Config::default`].
@@ -44,6 +44,8 @@ pub struct Config {
     pub tls: Tls,
     pub organization: Organization,
     pub apns: Apns,
+    pub mdmcert: Mdmcert,
+    pub doctor: Doctor,
     pub enrollment: Enrollment,
     pub proxy: Proxy,
     pub webhook: Webhook,
@@ -82,9 +84,22 @@ pub enum TlsMode {
     SelfSigned,
     /// PEM files that someone else renews.
     Files { certificate: PathBuf, private_key: PathBuf },
+    /// A certificate authority that speaks ACME (RFC 8555), as the table `acme` says.
+    Acme,
 }
 
-/// The ACME account of mode `acme`, which this version does not serve yet.
+impl TlsMode {
+    /// As it is written.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::SelfSigned => "self-signed",
+            Self::Files { .. } => "files",
+            Self::Acme => "acme",
+        }
+    }
+}
+
+/// The ACME account and how it proves the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acme {
     pub directory: String,
@@ -92,6 +107,38 @@ pub struct Acme {
     pub challenge: Challenge,
     /// PEM file with an extra root for the ACME server.
     pub trust: Option<PathBuf>,
+    /// External account binding (RFC 8555 section 7.3.4): the key's name and the key, in base64url.
+    pub external_account: Option<(String, Secret)>,
+    /// Who writes the records of challenge `dns-01`; none with another challenge.
+    pub dns: Option<DnsWriter>,
+    /// How long a new record takes until the whole world sees it, in seconds.
+    pub dns_wait: Seconds,
+}
+
+/// What puts TXT records into a zone, and takes them out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsWriter {
+    /// A name server that takes updates (RFC 2136) signed with a key (RFC 8945).
+    Update { server: HostPort, zone: Option<String>, key: Option<UpdateKey> },
+    /// A program with its first arguments; called with `present` or `remove`, the name and the value.
+    Hook(Vec<String>),
+}
+
+/// A TSIG key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateKey {
+    pub name: String,
+    pub algorithm: UpdateAlgorithm,
+    /// In base64, as `tsig-keygen` prints it.
+    pub secret: Secret,
+}
+
+/// What a TSIG key signs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateAlgorithm {
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
 }
 
 /// How an ACME server sees that the name is ours (RFC 8555 section 8, RFC 8737).
@@ -117,6 +164,29 @@ pub struct Organization {
 pub struct Apns {
     pub server: Origin,
     /// PEM file with extra root certificates.
+    pub trust: Option<PathBuf>,
+}
+
+/// What `russet doctor` asks, where it is not what everybody asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doctor {
+    /// Connected to in place of what the host of `public_url` resolves to.
+    pub public_address: Option<SocketAddr>,
+    /// HTTPS servers whose clock ours is compared with.
+    pub time: Vec<String>,
+    /// PEM file with extra roots for the servers that are asked.
+    pub trust: Option<PathBuf>,
+    /// Free space of the data folder below which it is said, in MiB.
+    pub free_mib: u32,
+}
+
+/// The service mdmcert.download, which signs requests for push certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mdmcert {
+    pub url: String,
+    /// What its operators gave to this organization.
+    pub client_key: Option<Secret>,
+    /// PEM file with an extra root.
     pub trust: Option<PathBuf>,
 }
 

@@ -9,8 +9,8 @@ use std::fmt::{Debug, Display};
 use std::path::Path;
 
 use super::{
-    Acme, Appliance, Backup, Challenge, Config, Enrollment, Identity, Level, Location, Log, LogFormat, Mail,
-    Network, Organization, Server, Tls, TlsMode, Updates, Wifi,
+    Acme, Appliance, Backup, Challenge, Config, DnsWriter, Enrollment, Identity, Level, Location, Log,
+    LogFormat, Mail, Network, Organization, Server, Tls, TlsMode, UpdateAlgorithm, UpdateKey, Updates, Wifi,
 };
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 
@@ -42,7 +42,8 @@ pub fn report(config: &Config, source: Option<&Path>, overrides: &[String], warn
     text
 }
 
-fn rows(config: &Config) -> Vec<(&'static str, String)> {
+/// Every setting as it was understood, `table.key` and value, defaults included.
+pub fn rows(config: &Config) -> Vec<(&'static str, String)> {
     let mut rows = vec![("data_dir", config.data_dir.display().to_string())];
     rows.extend(serving(config));
     rows.extend(devices(config));
@@ -60,11 +61,11 @@ fn rows(config: &Config) -> Vec<(&'static str, String)> {
 fn serving(config: &Config) -> Vec<(&'static str, String)> {
     let Server { listen, admin_listen, http_listen, public_url } = &config.server;
     let Tls { mode, acme } = &config.tls;
-    let Acme { directory, contact, challenge, trust } = acme;
-    let (mode, certificate, private_key) = match mode {
-        TlsMode::SelfSigned => ("self-signed", "not used".to_owned(), "not used".to_owned()),
+    let Acme { directory, contact, challenge, trust, external_account, dns, dns_wait } = acme;
+    let (certificate, private_key) = match mode {
+        TlsMode::SelfSigned | TlsMode::Acme => ("not used".to_owned(), "not used".to_owned()),
         TlsMode::Files { certificate, private_key } => {
-            ("files", certificate.display().to_string(), private_key.display().to_string())
+            (certificate.display().to_string(), private_key.display().to_string())
         }
     };
     let challenge = match challenge {
@@ -72,18 +73,46 @@ fn serving(config: &Config) -> Vec<(&'static str, String)> {
         Challenge::Http01 => "http-01",
         Challenge::Dns01 => "dns-01",
     };
-    vec![
+    let mut rows = vec![
         ("server.listen", list(listen)),
         ("server.admin_listen", list(admin_listen)),
         ("server.http_listen", list(http_listen)),
         ("server.public_url", public_url.to_string()),
-        ("tls.mode", mode.to_owned()),
+        ("tls.mode", mode.as_str().to_owned()),
         ("tls.certificate", certificate),
         ("tls.private_key", private_key),
         ("tls.acme.directory", directory.clone()),
         ("tls.acme.contact", shown(contact.as_ref())),
         ("tls.acme.challenge", challenge.to_owned()),
         ("tls.acme.trust", path(trust.as_deref())),
+        ("tls.acme.account_key_id", shown(external_account.as_ref().map(|(id, _)| id))),
+        ("tls.acme.account_key", secret(external_account.as_ref())),
+        ("tls.acme.dns_wait", duration(*dns_wait)),
+    ];
+    rows.extend(dns_rows(dns.as_ref()));
+    rows
+}
+
+fn dns_rows(writer: Option<&DnsWriter>) -> Vec<(&'static str, String)> {
+    let (server, zone, key, hook) = match writer {
+        Some(DnsWriter::Update { server, zone, key }) => {
+            (server.to_string(), shown(zone.as_ref()), key.as_ref(), none())
+        }
+        Some(DnsWriter::Hook(hook)) => (none(), none(), None, hook.join(" ")),
+        None => (none(), none(), None, none()),
+    };
+    let algorithm = |key: &UpdateKey| match key.algorithm {
+        UpdateAlgorithm::HmacSha256 => "hmac-sha256",
+        UpdateAlgorithm::HmacSha384 => "hmac-sha384",
+        UpdateAlgorithm::HmacSha512 => "hmac-sha512",
+    };
+    vec![
+        ("tls.acme.dns_server", server),
+        ("tls.acme.dns_zone", zone),
+        ("tls.acme.dns_key_name", shown(key.map(|key| &key.name))),
+        ("tls.acme.dns_key_algorithm", shown(key.map(algorithm).as_ref())),
+        ("tls.acme.dns_key", secret(key)),
+        ("tls.acme.dns_hook", hook),
     ]
 }
 
@@ -101,6 +130,13 @@ fn devices(config: &Config) -> Vec<(&'static str, String)> {
         ("organization.phone", shown(phone.as_ref())),
         ("apns.server", format!("{} (port {})", config.apns.server, config.apns.server.port)),
         ("apns.trust", path(config.apns.trust.as_deref())),
+        ("mdmcert.url", config.mdmcert.url.clone()),
+        ("mdmcert.client_key", secret(config.mdmcert.client_key.as_ref())),
+        ("mdmcert.trust", path(config.mdmcert.trust.as_deref())),
+        ("doctor.public_address", shown(config.doctor.public_address.as_ref())),
+        ("doctor.time", list(&config.doctor.time)),
+        ("doctor.trust", path(config.doctor.trust.as_deref())),
+        ("doctor.free_mib", config.doctor.free_mib.to_string()),
         ("enrollment.identity", identity.to_owned()),
         ("enrollment.identity_days", identity_days.to_string()),
         ("enrollment.ca_days", ca_days.to_string()),

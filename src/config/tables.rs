@@ -6,26 +6,46 @@
 //! **Invariant:** every setting is read exactly once here (or in `appliance`), whatever the others
 //! say; so the keys read are the keys that exist.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::address::{HostPort, Location, Origin, host, mail, socket, url};
 use super::settings::Settings;
 use super::{
-    Acme, Admin, Apns, Backup, Challenge, Config, Enrollment, Identity, Level, Log, LogFormat, Mail,
-    Organization, Proxy, Retention, Secret, Server, Tls, TlsMode, Updates, Webhook, appliance, check, files,
+    Acme, Admin, Apns, Backup, Challenge, Config, DnsWriter, Doctor, Enrollment, Identity, Level, Log,
+    LogFormat, Mail, Mdmcert, Organization, Proxy, Retention, Secret, Server, Tls, TlsMode, UpdateAlgorithm,
+    UpdateKey, Updates, Webhook, appliance, check, files,
 };
 use crate::clock::DAY;
 
 /// Reads all tables; mistakes gather in `settings`.
 pub(super) fn config(settings: &mut Settings) -> Config {
+    let data_dir = settings.folder("data_dir", "./russet-data");
+    let server = server(settings);
+    let tls = tls(settings);
+    of_acme(settings, &tls, &server);
     Config {
-        data_dir: settings.folder("data_dir", "./russet-data"),
-        server: server(settings),
-        tls: tls(settings),
+        data_dir,
+        server,
+        tls,
         organization: organization(settings),
         apns: Apns {
             server: settings.text("apns.server", Origin::new("api.push.apple.com", 443), Origin::parse),
             trust: roots(settings, "apns.trust"),
+        },
+        mdmcert: Mdmcert {
+            url: settings.text("mdmcert.url", check::MDMCERT.to_owned(), |text| url(text, &["https"])),
+            client_key: settings.optional("mdmcert.client_key", |text| Ok(Secret::new(text))),
+            trust: roots(settings, "mdmcert.trust"),
+        },
+        doctor: Doctor {
+            public_address: settings.optional("doctor.public_address", socket),
+            time: settings.list("doctor.time", vec![check::TIME.to_owned()], |text| url(text, &["https"])),
+            trust: roots(settings, "doctor.trust"),
+            free_mib: settings.number("doctor.free_mib", 512, 16..=100_000_000),
         },
         enrollment: enrollment(settings),
         proxy: proxy(settings),
@@ -97,7 +117,13 @@ fn tls(settings: &mut Settings) -> Tls {
             )
         }),
         trust: roots(settings, "tls.acme.trust"),
+        external_account: external_account(settings),
+        dns: None,
+        dns_wait: settings
+            .text("tls.acme.dns_wait", 20, |text| if text == "0s" { Ok(0) } else { check::duration(text) }),
     };
+    let writer = dns_writer(settings);
+    let acme = Acme { dns: writer.filter(|_| acme.challenge == Challenge::Dns01), ..acme };
     if mode == "files" {
         settings.file("tls.certificate", certificate.as_deref(), Some(files::CERTIFICATE));
         settings.file("tls.private_key", private_key.as_deref(), Some(files::PRIVATE_KEY));
@@ -114,14 +140,113 @@ fn tls(settings: &mut Settings) -> Tls {
             }
             TlsMode::SelfSigned
         }
-        ("acme", ..) => {
-            let words = "this version serves \"self-signed\" and \"files\", not yet \"acme\"; write \"files\" and let an ACME client renew them";
-            settings.contradiction(&["tls.mode"], words);
-            TlsMode::SelfSigned
-        }
+        ("acme", ..) => TlsMode::Acme,
         _ => TlsMode::SelfSigned,
     };
     Tls { mode, acme }
+}
+
+/// What mode `acme` asks of the other settings.
+fn of_acme(settings: &mut Settings, tls: &Tls, server: &Server) {
+    if tls.mode != TlsMode::Acme {
+        return;
+    }
+    let host = &server.public_url.host;
+    if !host.contains('.') || host.parse::<IpAddr>().is_ok() {
+        settings.contradiction(
+            &["server.public_url", "tls.mode"],
+            format!(
+                "an ACME server gives certificates for names of the public DNS, and {host} is none; write for example \
+                 public_url = \"https://mdm.example.org\", or tls.mode = \"self-signed\""
+            ),
+        );
+    }
+    match tls.acme.challenge {
+        Challenge::Http01 if server.http_listen.is_empty() => settings.contradiction(
+            &["tls.acme.challenge"],
+            "\"http-01\" is asked over plain HTTP on port 80; write server.http_listen = [\"[::]:80\"] as well",
+        ),
+        Challenge::Dns01 if tls.acme.dns.is_none() => settings.contradiction(
+            &["tls.acme.challenge"],
+            "\"dns-01\" needs somebody who writes the record: dns_server for updates by RFC 2136, or dns_hook, a program",
+        ),
+        Challenge::TlsAlpn01 | Challenge::Http01 | Challenge::Dns01 => {}
+    }
+}
+
+fn external_account(settings: &mut Settings) -> Option<(String, Secret)> {
+    let name = settings
+        .optional("tls.acme.account_key_id", |text| check::line(text, 500, "the key ID that the CA gave"));
+    let key = settings.optional("tls.acme.account_key", |text| {
+        let decoded = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
+        decoded.map(|_| Secret::new(text.trim_end_matches('='))).map_err(|_| {
+            "this is not base64url; copy the HMAC key of the external account binding as the CA shows it"
+                .into()
+        })
+    });
+    match (name, key) {
+        (Some(name), Some(key)) => Some((name, key)),
+        (None, None) => None,
+        _ => {
+            settings.contradiction(
+                &["tls.acme.account_key_id", "tls.acme.account_key"],
+                "an external account has a key ID and a key; write both, or neither",
+            );
+            None
+        }
+    }
+}
+
+fn dns_writer(settings: &mut Settings) -> Option<DnsWriter> {
+    let server = settings.optional("tls.acme.dns_server", HostPort::parse);
+    let zone = settings.optional("tls.acme.dns_zone", host);
+    let name = settings.optional("tls.acme.dns_key_name", host);
+    let algorithm = settings.text("tls.acme.dns_key_algorithm", UpdateAlgorithm::HmacSha256, |text| {
+        check::one_of(
+            text,
+            &[
+                ("hmac-sha256", UpdateAlgorithm::HmacSha256),
+                ("hmac-sha384", UpdateAlgorithm::HmacSha384),
+                ("hmac-sha512", UpdateAlgorithm::HmacSha512),
+            ],
+        )
+    });
+    let secret = settings.optional("tls.acme.dns_key", |text| {
+        STANDARD
+            .decode(text)
+            .map(|_| Secret::new(text))
+            .map_err(|_| "this is not base64; copy the secret of the key as tsig-keygen prints it".to_owned())
+    });
+    let hook = settings.list("tls.acme.dns_hook", Vec::new(), |text| Ok(text.to_owned()));
+    let key = match (name, secret) {
+        (Some(name), Some(secret)) => Some(UpdateKey { name, algorithm, secret }),
+        (None, None) => None,
+        _ => {
+            settings.contradiction(
+                &["tls.acme.dns_key_name", "tls.acme.dns_key"],
+                "a key has a name and a secret; write dns_key_name and dns_key, or neither",
+            );
+            None
+        }
+    };
+    if hook.first().is_some_and(|program| !program.starts_with('/')) {
+        settings.contradiction(
+            &["tls.acme.dns_hook"],
+            "the list begins with the program's whole path, e.g. [\"/etc/russet/dns-hook\"]",
+        );
+    }
+    match (server, hook.is_empty()) {
+        (Some(_), false) => {
+            settings.contradiction(
+                &["tls.acme.dns_hook", "tls.acme.dns_server"],
+                "the record is written by dns_server or by dns_hook; take one of the two away",
+            );
+            None
+        }
+        (Some(server), true) => Some(DnsWriter::Update { server, zone, key }),
+        (None, false) => Some(DnsWriter::Hook(hook)),
+        (None, true) => None,
+    }
 }
 
 fn organization(settings: &mut Settings) -> Organization {

@@ -35,6 +35,8 @@ const SKEW: Seconds = DAY;
 #[derive(Debug)]
 pub struct Caller {
     pub identity: Identity,
+    /// Where it speaks from, as far as this server sees.
+    pub address: Option<IpAddr>,
 }
 
 /// The reverse proxies that may pass on a client certificate.
@@ -85,7 +87,7 @@ pub fn prove(
             ));
         }
     };
-    Ok(Caller { identity })
+    Ok(Caller { identity, address: peer.address() })
 }
 
 /// A device that is being renewed signs with its new identity on a connection that it opened with

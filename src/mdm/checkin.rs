@@ -52,7 +52,7 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
             let reply = token_update::handle(mdm, caller, ids, message).await?;
             // Who only claims to be the device was not the device's contact.
             if caller.identity.state != State::Claim {
-                mdm.contacts.seen(&enrollment_id, mdm.store.clock().now());
+                mdm.contacts.seen(&enrollment_id, mdm.store.clock().now(), caller.address);
                 renewal::look_after(mdm, &caller.identity, &device_id).await;
             }
             Ok(reply)
@@ -92,7 +92,7 @@ async fn others(
     kind: &str,
     message: &Dictionary,
 ) -> Result<Reply, Refusal> {
-    mdm.contacts.seen(&ids.enrollment_id, mdm.store.clock().now());
+    mdm.contacts.seen(&ids.enrollment_id, mdm.store.clock().now(), caller.address);
     match kind {
         "SetBootstrapToken" => bootstrap_token::set(mdm, caller, ids, message).await,
         "GetBootstrapToken" => bootstrap_token::get(mdm, &ids),

@@ -101,6 +101,11 @@ pub fn find(conn: &Connection, id: &str) -> Result<Option<Claim>> {
 }
 
 /// How many claims on an enrollment wait.
+pub fn waiting_in_all(conn: &Connection) -> Result<i64> {
+    Ok(conn.query_row("SELECT COUNT(*) FROM claims WHERE state = 'waiting'", [], |row| row.get(0))?)
+}
+
+/// How many claims to one enrollment wait.
 pub fn waiting(conn: &Connection, enrollment_id: &str) -> Result<i64> {
     Ok(conn
         .prepare_cached("SELECT COUNT(*) FROM claims WHERE enrollment_id = ?1 AND state = 'waiting'")?

@@ -72,7 +72,7 @@ pub(super) async fn handle(
         return Ok(Reply::Empty);
     }
     super::enrolled(&ids, state)?;
-    mdm.contacts.seen(&ids.enrollment_id, now);
+    mdm.contacts.seen(&ids.enrollment_id, now, caller.address);
 
     if ids.kind.is_device() {
         waiting |= renewal::look_after(mdm, &caller.identity, &ids.device_id).await;

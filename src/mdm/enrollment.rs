@@ -342,6 +342,17 @@ pub fn on_topics(conn: &Connection) -> Result<Vec<(String, u64)>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The serial numbers (else the IDs) of the live devices on a topic, at most `limit` of them.
+pub fn names_on_topic(conn: &Connection, topic: &str, limit: usize) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT COALESCE(serial_number, id) FROM enrollments
+         WHERE state <> 'unenrolled' AND channel = 'device' AND topic = ?1 ORDER BY 1 LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let names = statement.query_map(params![topic, limit], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
 /// What DeviceInformation answered, where it says something: shapes as Apple's QueryResponses. Answers
 /// whether that was news; mostly it is not, and then nothing is written.
 pub fn learn(tx: &Tx<'_>, id: &str, facts: &Facts<'_>, supervised: Option<bool>) -> Result<bool> {

@@ -2,7 +2,7 @@
 //!
 //! Written in the transaction of what happened, so that neither exists without the other.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
 use crate::clock::Seconds;
@@ -24,7 +24,62 @@ pub struct Event {
 pub fn record(tx: &Tx<'_>, kind: &'static str, enrollment_id: Option<&str>, words: &str) -> Result<()> {
     tx.prepare_cached("INSERT INTO events (at, kind, enrollment_id, words) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![tx.now(), kind, enrollment_id, id::printable(words)])?;
+    tx.happened();
     Ok(())
+}
+
+/// Which events are wanted; what is none excludes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub kind: Option<String>,
+    pub enrollment_id: Option<String>,
+    /// Not before, and before.
+    pub since: Option<Seconds>,
+    pub until: Option<Seconds>,
+}
+
+/// Events newest first, `limit` and one more, that are older than the one with the id `before`.
+pub fn list(conn: &Connection, wanted: &Wanted, before: Option<i64>, limit: u32) -> Result<Vec<Event>> {
+    let order = "AND (?5 IS NULL OR id < ?5) ORDER BY id DESC LIMIT ?6";
+    select(conn, wanted, order, before, limit.saturating_add(1))
+}
+
+/// Events oldest first, at most `limit`, that are younger than the one with the id `after`.
+pub fn after(conn: &Connection, wanted: &Wanted, after: i64, limit: u32) -> Result<Vec<Event>> {
+    select(conn, wanted, "AND id > ?5 ORDER BY id LIMIT ?6", Some(after), limit)
+}
+
+/// The id of the newest event; 0 while there is none.
+pub fn last(conn: &Connection) -> Result<i64> {
+    Ok(conn.query_row("SELECT IFNULL(MAX(id), 0) FROM events", [], |row| row.get(0))?)
+}
+
+fn select(
+    conn: &Connection,
+    wanted: &Wanted,
+    order: &str,
+    place: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Event>> {
+    // The index of an enrollment's events is used only where the question names one.
+    let of = if wanted.enrollment_id.is_some() { "enrollment_id = ?1" } else { "?1 IS NULL" };
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT id, at, kind, enrollment_id, words FROM events
+         WHERE {of} AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at >= ?3) AND (?4 IS NULL OR at < ?4) {order}"
+    ))?;
+    let Wanted { kind, enrollment_id, since, until } = wanted;
+    let events = statement.query_map(params![enrollment_id, kind, since, until, place, limit], read)?;
+    Ok(events.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        id: row.get(0)?,
+        at: row.get(1)?,
+        kind: row.get(2)?,
+        enrollment_id: row.get(3)?,
+        words: row.get(4)?,
+    })
 }
 
 /// Events older than `before`, but the latest of each kind of each enrollment.
@@ -52,15 +107,7 @@ pub fn newest(conn: &Connection, enrollment_id: Option<&str>, limit: u32) -> Res
          WHERE ?1 IS NULL OR enrollment_id = ?1
          ORDER BY id DESC LIMIT ?2",
     )?;
-    let events = statement.query_map(params![enrollment_id, limit], |row| {
-        Ok(Event {
-            id: row.get(0)?,
-            at: row.get(1)?,
-            kind: row.get(2)?,
-            enrollment_id: row.get(3)?,
-            words: row.get(4)?,
-        })
-    })?;
+    let events = statement.query_map(params![enrollment_id, limit], read)?;
     Ok(events.collect::<Result<_, _>>()?)
 }
 

@@ -16,6 +16,7 @@ pub mod event;
 pub mod ids;
 pub mod listing;
 pub mod pass;
+pub mod pushable;
 pub mod queue;
 pub mod renewal;
 pub mod reply;

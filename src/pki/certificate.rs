@@ -7,6 +7,7 @@
 //! **Invariant:** the DER is kept as it came; everything answered is a view of it.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -19,6 +20,7 @@ use crate::clock::Seconds;
 
 const BASIC_CONSTRAINTS: Oid = Oid::new_unwrap("2.5.29.19");
 const SUBJECT_ALT_NAME: Oid = Oid::new_unwrap("2.5.29.17");
+const AUTHORITY_KEY_IDENTIFIER: Oid = Oid::new_unwrap("2.5.29.35");
 const SUBJECT_KEY_IDENTIFIER: Oid = Oid::new_unwrap("2.5.29.14");
 
 /// More extensions than this are refused.
@@ -144,6 +146,12 @@ impl<'a> Fields<'a> {
     pub fn subject_key_identifier(&self) -> Option<&'a [u8]> {
         Reader::new(self.extension(SUBJECT_KEY_IDENTIFIER)?).value(OCTET_STRING).ok()
     }
+
+    /// The identifier of the key that signed it (RFC 5280 section 4.2.1.1).
+    pub fn authority_key_identifier(&self) -> Option<&'a [u8]> {
+        let mut inside = Reader::sequence(self.extension(AUTHORITY_KEY_IDENTIFIER)?).ok()?;
+        Some(inside.optional(asn1::context(0)).ok()??.value)
+    }
 }
 
 fn read_extension<'a>(extensions: &mut Reader<'a>) -> Result<(&'a [u8], &'a [u8]), Malformed> {
@@ -253,6 +261,11 @@ impl Certificate {
         Fields::read(&self.der).ok()?.extension(oid)
     }
 
+    /// The identifier of the key that signed it (RFC 5280 section 4.2.1.1).
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        Fields::read(&self.der).ok()?.authority_key_identifier()
+    }
+
     /// Whether basicConstraints says CA.
     pub fn is_ca(&self) -> bool {
         let says_ca = |value| Reader::sequence(value).and_then(|mut inside| inside.value(BOOLEAN));
@@ -269,17 +282,27 @@ impl Certificate {
         self.alternative_names(asn1::context(6))
     }
 
+    /// The iPAddress entries of subjectAltName.
+    pub fn ip_addresses(&self) -> Vec<IpAddr> {
+        let address = |value: &[u8]| match value.len() {
+            4 => <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
+        };
+        self.names_tagged(asn1::context(7)).filter_map(address).collect()
+    }
+
     fn alternative_names(&self, tag: u8) -> Vec<String> {
-        let mut found = Vec::new();
+        self.names_tagged(tag)
+            .filter_map(|value| std::str::from_utf8(value).ok().map(str::to_owned))
+            .collect()
+    }
+
+    fn names_tagged(&self, tag: u8) -> impl Iterator<Item = &[u8]> {
         let value = self.extension(SUBJECT_ALT_NAME).unwrap_or_default();
-        if let Ok(mut names) = Reader::sequence(value) {
-            while let Ok(name) = names.element() {
-                if name.tag == tag {
-                    found.extend(std::str::from_utf8(name.value).map(str::to_owned));
-                }
-            }
-        }
-        found
+        let mut names = Reader::sequence(value).unwrap_or(Reader::new(&[]));
+        std::iter::from_fn(move || names.element().ok())
+            .filter(move |name| name.tag == tag)
+            .map(|name| name.value)
     }
 }
 

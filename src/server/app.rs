@@ -19,15 +19,18 @@ use super::client_certificates::ClientCertificates;
 use super::listener::{Listener, Socket};
 use super::network::Network;
 use super::signer::self_signed;
-use super::tls::{self, ServerCertificate};
+use super::tls::{self, Pair, ServerCertificate};
 use super::{files, redirect, restored, tasks};
+use crate::acme::Acme;
 use crate::admin::{self, Admin};
 use crate::apns::Apns;
+use crate::apns::mdmcert::Service;
 use crate::backup::Backups;
 use crate::clock::Clock;
-use crate::config::{Config, Origin, TlsMode};
+use crate::config::{self, Config, Origin, TlsMode};
 use crate::content::Contents;
 use crate::ddm;
+use crate::doctor::Doctor;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
 use crate::mdm::{self, Mdm, caller::Proxy, listing};
@@ -53,6 +56,8 @@ pub struct App {
     pub enroll: Enroll,
     pub admin: Admin,
     pub backups: Backups,
+    /// In mode `acme`.
+    pub acme: Option<Acme>,
     pub(super) seal: Seal,
     pub(super) authority: Arc<ArcSwap<Option<Authority>>>,
     pub(super) signer: Arc<ArcSwap<Signer>>,
@@ -84,6 +89,10 @@ impl App {
         let listen = [config.server.listen.as_slice(), &config.server.admin_listen].concat();
         let names = Names::new(config.public_host(), machine_host_name().as_deref(), &listen)
             .and_host(config.admin.host.as_deref());
+        let acme = match &config.tls.mode {
+            TlsMode::Acme => Some(Acme::open(&store, &seal, config.public_host(), &config.tls.acme)?),
+            _ => None,
+        };
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
                 let (pair, signer) = self_signed(&store, &seal, organization, &names, None).await?;
@@ -95,12 +104,35 @@ impl App {
                 let signer = Signer::of_files(&server.pair())?;
                 (server, signer, Some(files))
             }
+            TlsMode::Acme => {
+                let issued = acme.as_ref().map(Acme::current).transpose()?.flatten();
+                let (pair, signer) = match issued.as_ref().map(Pair::from) {
+                    Some(pair) => {
+                        let signer = Signer::of_files(&pair)?;
+                        (pair, signer)
+                    }
+                    // Devices that come before the first certificate trust the one of our own.
+                    None => self_signed(&store, &seal, organization, &names, None).await?,
+                };
+                let challenges = acme.as_ref().map(|acme| acme.challenges().clone()).unwrap_or_default();
+                (ServerCertificate::with_challenges(pair, challenges)?, signer, None)
+            }
         };
 
         let apns_server = config.apns.server.to_string();
         let apns = Apns::open(&store, &seal, &apns_server, config.apns.trust.as_deref(), &clock)?;
         let authority = Arc::new(ArcSwap::from_pointee(authority));
         let signer = Arc::new(ArcSwap::from_pointee(signer));
+        if let Some(acme) = &acme {
+            let (server, signer) = (server_certificate.clone(), signer.clone());
+            acme.on_issue(move |issued| {
+                let pair = Pair::from(issued);
+                let new = Signer::of_files(&pair)?;
+                server.replace(pair)?;
+                signer.store(Arc::new(new));
+                Ok(())
+            });
+        }
         let enroll = Enroll::new(&store, settings(config), signer.clone(), authority.clone());
         let told = ddm::Organization {
             name: organization.to_owned(),
@@ -124,6 +156,19 @@ impl App {
         let admin = Admin::new(admin::Parts {
             mdm: mdm.clone(),
             backups: backups.clone(),
+            doctor: Doctor::new(config, &mdm, &backups, acme.as_ref(), &server_certificate.chain())?,
+            tls: admin::Tls {
+                mode: config.tls.mode.as_str(),
+                chain: server_certificate.chain(),
+                acme: acme.clone(),
+            },
+            mdmcert: Service {
+                url: config.mdmcert.url.clone(),
+                client_key: config.mdmcert.client_key.clone(),
+                trust: config.mdmcert.trust.clone(),
+            },
+            organization: organization.into(),
+            settings: config::rows(config).into(),
             page_url: page_url(config).into(),
         });
         Ok(Self {
@@ -133,6 +178,7 @@ impl App {
             enroll,
             admin,
             backups,
+            acme,
             seal,
             authority,
             signer,
@@ -190,7 +236,11 @@ impl App {
         network.serve_tls(listener, asked, public);
         network.serve_tls(admin, unasked, people);
         let public_url = self.config.server.public_url.to_string();
-        network.serve_plain(http, redirect::router(&public_url, self.enroll.trust_routes()));
+        let mut in_the_clear = self.enroll.trust_routes();
+        if let Some(acme) = &self.acme {
+            in_the_clear = in_the_clear.merge(acme.challenges().routes());
+        }
+        network.serve_plain(http, redirect::router(&public_url, in_the_clear));
         network.serve_socket(socket, self.socket_router());
 
         let mut running_tasks = JoinSet::new();
@@ -206,8 +256,8 @@ impl App {
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
         let closed = self.store.closed();
-        let Self { lock, store, mdm, enroll, admin, backups, .. } = self;
-        drop((store, mdm, enroll, admin, backups));
+        let Self { lock, store, mdm, enroll, admin, backups, acme, .. } = self;
+        drop((store, mdm, enroll, admin, backups, acme));
         if timeout(CLOSING, closed).await.is_err() {
             tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
         }
@@ -242,6 +292,7 @@ impl Running {
 
     /// Lets requests finish, writes what is gathered, closes the database, and ends.
     pub async fn stop(mut self) {
+        self.app.admin.end_streams();
         self.network.stop(PATIENCE).await;
         self.tasks.shutdown().await;
         match Arc::try_unwrap(self.app) {

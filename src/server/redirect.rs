@@ -1,7 +1,8 @@
 //! What `http_listen` serves: the way to HTTPS, and the trust anchor.
 //!
 //! `server` gives it the two routes (`/ca.crt`, `/trust.mobileconfig`) by which a device comes to
-//! trust a self-signed server; everything else is sent to `public_url`.
+//! trust a self-signed server, and in mode `acme` the one by which a CA sees that the name is ours;
+//! everything else is sent to `public_url`.
 //!
 //! **Invariant:** nothing else is answered without TLS, and no request's body or header is used.
 

@@ -13,6 +13,8 @@ use super::App;
 use super::catalogue;
 use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
+use crate::acme::Acme;
+use crate::admin::thin_audit;
 use crate::clock::DAY;
 use crate::config::TlsMode;
 use crate::ddm::{self, app_set};
@@ -38,6 +40,14 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     every(tasks, app, "certificates", Duration::from_secs(60), |app| async move {
         app.renew_certificates().await
     });
+    if app.acme.is_some() {
+        every(tasks, app, "TLS certificate", Duration::from_secs(60), |app| async move {
+            match &app.acme {
+                Some(acme) => acme.round().await,
+                None => Ok(()),
+            }
+        });
+    }
     every(tasks, app, "expiry", Duration::from_secs(60), |app| async move {
         app.store.write("commands.expire", queue::expire_all).await
     });
@@ -111,7 +121,9 @@ impl App {
                 self.authority.store(Arc::new(Some(made)));
             }
         }
-        if config.tls.mode == TlsMode::SelfSigned {
+        // In mode `acme` ours is presented until a CA gave one.
+        let waits = self.acme.as_ref().map(Acme::current).transpose()?.is_some_and(|issued| issued.is_none());
+        if config.tls.mode == TlsMode::SelfSigned || waits {
             let used = self.server_certificate.pair();
             let (pair, signer) =
                 self_signed(&self.store, &self.seal, organization, &self.names, Some(&used)).await?;
@@ -162,6 +174,9 @@ async fn history(app: &App) -> Result<()> {
         let ids = ids.to_vec();
         app.store.write("commands.thin", move |tx| queue::remove(tx, &ids)).await?;
     }
+    // Who did what is asked for later than what devices did.
+    let year = before.min(clock.now() - 365 * DAY);
+    while app.store.write("audit.thin", move |tx| thin_audit(tx, year, AT_ONCE)).await? > 0 {}
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);

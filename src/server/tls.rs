@@ -18,8 +18,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::acme::challenge::ALPN;
+use crate::acme::{Challenges, Issued};
 use crate::error::{Error, Result};
 use crate::pki::authority::Certified;
+use crate::pki::chain::Chain;
 use crate::server::client_certificates::ClientCertificates;
 
 /// A certificate chain, leaf first, with the leaf's key.
@@ -36,6 +39,15 @@ impl From<&Certified> for Pair {
         Self {
             chain: vec![CertificateDer::from(own.certificate.clone())],
             key: PrivatePkcs8KeyDer::from(own.key_pkcs8.clone()).into(),
+        }
+    }
+}
+
+impl From<&Issued> for Pair {
+    fn from(issued: &Issued) -> Self {
+        Self {
+            chain: issued.chain.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect(),
+            key: PrivatePkcs8KeyDer::from(issued.key_pkcs8.clone()).into(),
         }
     }
 }
@@ -89,7 +101,13 @@ impl Pair {
 pub struct ServerCertificate(Arc<Current>);
 
 #[derive(Debug)]
-struct Current(ArcSwap<Presented>);
+struct Current {
+    presented: ArcSwap<Presented>,
+    /// What is answered to a CA that looks whether the name is ours (RFC 8737).
+    challenges: Challenges,
+    /// The same chain, for those who only look at it.
+    seen: Chain,
+}
 
 #[derive(Debug)]
 struct Presented {
@@ -113,7 +131,18 @@ impl ServerCertificate {
     /// # Errors
     /// The key does not belong to the certificate.
     pub fn new(pair: Pair) -> Result<Self> {
-        Ok(Self(Arc::new(Current(ArcSwap::from_pointee(Presented::new(pair)?)))))
+        Self::with_challenges(pair, Challenges::default())
+    }
+
+    /// As [`ServerCertificate::new`], with what proves the name to an ACME server meanwhile.
+    ///
+    /// # Errors
+    /// The key does not belong to the certificate.
+    pub fn with_challenges(pair: Pair, challenges: Challenges) -> Result<Self> {
+        let seen = Chain::default();
+        seen.set(&pair.chain);
+        let presented = ArcSwap::from_pointee(Presented::new(pair)?);
+        Ok(Self(Arc::new(Current { presented, challenges, seen })))
     }
 
     /// Presents `pair` in all handshakes that begin after this.
@@ -121,19 +150,30 @@ impl ServerCertificate {
     /// # Errors
     /// The key does not belong to the certificate; the old one stays.
     pub fn replace(&self, pair: Pair) -> Result<()> {
-        self.0.0.store(Arc::new(Presented::new(pair)?));
+        let presented = Presented::new(pair)?;
+        self.0.seen.set(&presented.pair.chain);
+        self.0.presented.store(Arc::new(presented));
         Ok(())
+    }
+
+    /// What is presented, for those who only look at it.
+    pub fn chain(&self) -> Chain {
+        self.0.seen.clone()
     }
 
     /// What is presented now, for signing profiles with it.
     pub fn pair(&self) -> Arc<Pair> {
-        self.0.0.load().pair.clone()
+        self.0.presented.load().pair.clone()
     }
 }
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load().signing.clone())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if hello.alpn().is_some_and(|mut offered| offered.any(|name| name == ALPN)) {
+            // A validation gets its own certificate, and nobody else ever does.
+            return self.challenges.certificate(hello.server_name()?);
+        }
+        Some(self.presented.load().signing.clone())
     }
 }
 
@@ -154,7 +194,7 @@ pub fn config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(certificate.0.clone());
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ALPN.to_vec()];
     config.require_ems = true;
     // A device comes, speaks and goes; a second ticket would only be kept.
     config.send_tls13_tickets = 1;

@@ -139,6 +139,11 @@ pub enum Channel {
 }
 
 impl Device {
+    /// Lets a name lead to an address, as the name servers of the device's own network may.
+    pub fn resolve(&mut self, name: &str, address: std::net::IpAddr) {
+        self.wire.resolve(name, address);
+    }
+
     /// A new device that trusts `trust`, out of its box; `number` only varies its name.
     pub fn new(kind: Kind, number: usize, trust: &Trust, clock: Clock) -> Self {
         let name = kind.name(number);

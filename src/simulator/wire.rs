@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** nothing is sent in the clear; an `http` address is refused before it is opened.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,8 @@ impl Reply {
 pub(super) struct Wire {
     clock: Clock,
     trust: Trust,
+    /// What a name server of its own would say: names, and where they lead.
+    names: Vec<(String, IpAddr)>,
     identity: Option<Identity>,
     tls: Option<Arc<ClientConfig>>,
     open: Option<(String, SendRequest<Full<Bytes>>)>,
@@ -74,7 +77,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(trust: Trust, clock: Clock) -> Self {
-        Self { clock, trust, identity: None, tls: None, open: None }
+        Self { clock, trust, names: Vec::new(), identity: None, tls: None, open: None }
     }
 
     /// Presents another identity, or none, from the next connection on.
@@ -87,6 +90,12 @@ impl Wire {
         self.trust = self.trust.and_der(root)?;
         self.reset();
         Ok(())
+    }
+
+    /// Lets a name lead to an address, whatever the machine's name servers say.
+    pub(super) fn resolve(&mut self, name: &str, address: IpAddr) {
+        self.names.push((name.to_owned(), address));
+        self.open = None;
     }
 
     /// Ends the connection, as a device does that goes to sleep.
@@ -170,7 +179,10 @@ impl Wire {
         let unreachable = |error: &dyn std::error::Error| {
             Fault::Unreachable(format!("no connection to {}: {}", target.authority, chain(error)))
         };
-        let stream = TcpStream::connect((target.name.as_str(), target.port)).await;
+        let stream = match self.names.iter().find(|(name, _)| *name == target.name) {
+            Some((_, address)) => TcpStream::connect((*address, target.port)).await,
+            None => TcpStream::connect((target.name.as_str(), target.port)).await,
+        };
         let stream = stream.map_err(|error| unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
         let name = ServerName::try_from(target.name.clone()).map_err(|error| unreachable(&error))?;

@@ -20,6 +20,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_updates.sql"),
     include_str!("migrations/0005_packages.sql"),
     include_str!("migrations/0006_backups.sql"),
+    include_str!("migrations/0007_acme.sql"),
+    include_str!("migrations/0008_push_requests.sql"),
+    include_str!("migrations/0009_doctor.sql"),
 ];
 
 /// The newest schema that this program knows.

@@ -122,6 +122,11 @@ impl Store {
         self.writer.woken()
     }
 
+    /// Changes after each commit in which a transaction called [`Tx::happened`].
+    pub fn events(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.writer.events()
+    }
+
     /// Ends when all handles are gone and the file is closed; it holds none itself.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
         self.writer.closed()

@@ -29,6 +29,7 @@ pub struct Tx<'a> {
     connection: &'a Connection,
     now: Seconds,
     wake: Cell<bool>,
+    happened: Cell<bool>,
 }
 
 impl Tx<'_> {
@@ -40,6 +41,11 @@ impl Tx<'_> {
     /// There is work for a device: after the commit, `mdm::wake` looks who has some.
     pub fn wake(&self) {
         self.wake.set(true);
+    }
+
+    /// Something happened that people may be looking at: after the commit, [`super::Store::events`] says so.
+    pub fn happened(&self) {
+        self.happened.set(true);
     }
 }
 
@@ -63,6 +69,8 @@ struct Job {
 pub(super) struct Writer {
     queue: SyncSender<Job>,
     woken: Arc<Notify>,
+    /// Counts the commits in which something happened.
+    events: watch::Receiver<u64>,
     /// Never told anything; ends when the thread has closed its connection.
     closed: watch::Receiver<()>,
 }
@@ -73,15 +81,16 @@ impl Writer {
         let woken = Arc::new(Notify::new());
         let signal = woken.clone();
         let (open, closed) = watch::channel(());
+        let (happened, events) = watch::channel(0);
         std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                run(&connection, &jobs, &clock, &signal);
+                run(&connection, &jobs, &clock, &signal, &happened);
                 drop(connection);
                 drop(open);
             })
             .map_err(|source| Error::caused("the database's writer cannot be started", source))?;
-        Ok(Self { queue, woken, closed })
+        Ok(Self { queue, woken, events, closed })
     }
 
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -91,6 +100,10 @@ impl Writer {
 
     pub(super) fn woken(&self) -> &Notify {
         &self.woken
+    }
+
+    pub(super) fn events(&self) -> watch::Receiver<u64> {
+        self.events.clone()
     }
 
     pub(super) async fn write<T, F>(&self, name: &'static str, work: F) -> Result<T>
@@ -115,7 +128,13 @@ impl Writer {
 }
 
 /// Takes what waits, runs it, commits, answers; until the last handle is gone.
-fn run(connection: &Connection, jobs: &Receiver<Job>, clock: &Clock, woken: &Notify) {
+fn run(
+    connection: &Connection,
+    jobs: &Receiver<Job>,
+    clock: &Clock,
+    woken: &Notify,
+    happened: &watch::Sender<u64>,
+) {
     let mut group = Vec::with_capacity(GROUP);
     while let Ok(first) = jobs.recv() {
         group.push(first);
@@ -123,10 +142,14 @@ fn run(connection: &Connection, jobs: &Receiver<Job>, clock: &Clock, woken: &Not
             let Ok(next) = jobs.try_recv() else { break };
             group.push(next);
         }
-        let tx = Tx { connection, now: clock.now(), wake: Cell::new(false) };
+        let tx = Tx { connection, now: clock.now(), wake: Cell::new(false), happened: Cell::new(false) };
         let answers = commit(&tx, &mut group);
         if tx.wake.get() {
             woken.notify_one();
+        }
+        // One too many is no harm: whoever hears it looks what there is.
+        if tx.happened.get() {
+            happened.send_modify(|commits| *commits += 1);
         }
         for (reply, outcome) in answers {
             // Whoever asked may have gone away; the work is done all the same.

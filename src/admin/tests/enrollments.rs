@@ -134,7 +134,7 @@ async fn enrollments_are_listed_filtered_and_shown() {
     }
     assert_eq!(device["groups"], json!(["Class 4b"]));
     assert_eq!(device["last_seen_at"], Value::Null);
-    house.app.mdm.contacts.seen("A", house.clock.now());
+    house.app.mdm.contacts.seen("A", house.clock.now(), None);
     let device = house.ask("GET", "/api/v1/enrollments/A").send().await.ok();
     assert_eq!(device["last_seen_at"], device["enrolled_at"]);
 }

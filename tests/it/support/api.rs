@@ -27,6 +27,24 @@ impl Appliance {
         answer
     }
 
+    /// Posts text that is no JSON.
+    pub async fn post_bytes(&self, path: &str, text: &str) -> (StatusCode, Json) {
+        self.send_as_admin("POST", path, Some(("application/octet-stream", text.as_bytes().to_vec()))).await
+    }
+
+    /// A text that is no JSON.
+    pub async fn text(&self, path: &str) -> String {
+        String::from_utf8(self.raw(path).await).unwrap()
+    }
+
+    /// Bytes that are no JSON.
+    pub async fn raw(&self, path: &str) -> Vec<u8> {
+        let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Peer::Socket);
+        let response = self.app().socket_router().oneshot(request).await.unwrap();
+        response.into_body().collect().await.unwrap().to_bytes().to_vec()
+    }
+
     async fn send_as_admin(
         &self,
         method: &str,

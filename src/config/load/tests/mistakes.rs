@@ -104,8 +104,29 @@ fn values_out_of_range_are_refused() {
 
 #[test]
 fn what_this_version_does_not_serve_is_said() {
-    assert_mistake("[tls]\nmode = \"acme\"", "2: tls.mode: ", "not yet \"acme\"");
     assert_mistake("[enrollment]\nidentity = \"acme\"", "2: enrollment.identity: ", "write \"scep\"");
+}
+
+#[test]
+fn mode_acme_asks_for_what_its_challenge_needs() {
+    let host = "[server]\npublic_url = \"https://mdm.example.org\"\n[tls]\nmode = \"acme\"\n[tls.acme]\n";
+    assert!(read(host).is_ok());
+    assert_mistake("[tls]\nmode = \"acme\"", "2: tls.mode: ", "localhost is none");
+    assert_mistake(&format!("{host}challenge = \"http-01\""), "6: tls.acme.challenge: ", "http_listen");
+    assert_mistake(&format!("{host}challenge = \"dns-01\""), "6: tls.acme.challenge: ", "dns_hook");
+    assert_mistake(&format!("{host}dns_key = \"c2VjcmV0\""), "6: tls.acme.dns_key: ", "dns_key_name");
+    assert_mistake(&format!("{host}dns_key = \"?\""), "6: tls.acme.dns_key: ", "not base64");
+    assert_mistake(&format!("{host}account_key = \"c2VjcmV0\""), "6: tls.acme.account_key: ", "key ID");
+    assert_mistake(&format!("{host}dns_hook = [\"hook\"]"), "6: tls.acme.dns_hook: ", "whole path");
+    let both = format!("{host}dns_hook = [\"/hook\"]\ndns_server = \"ns.example.org:53\"");
+    assert_mistake(&both, "6: tls.acme.dns_hook: ", "take one of the two away");
+    let wanted = "challenge = \"dns-01\"\ndns_server = \"ns.example.org:53\"\ndns_key_name = \"russet\"\ndns_key = \"c2VjcmV0\"";
+    let config = read(&format!("{host}{wanted}")).unwrap();
+    assert!(!report(&config, None, &[], &[]).contains("c2VjcmV0"));
+    let Some(DnsWriter::Update { server, zone: None, key: Some(key) }) = config.tls.acme.dns else {
+        panic!()
+    };
+    assert_eq!((server.to_string().as_str(), key.secret.reveal()), ("ns.example.org:53", "c2VjcmV0"));
 }
 
 #[test]
