@@ -53,6 +53,11 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
         Duration::from_secs(60),
         |app| async move { app.backups.make_if_due().await },
     );
+    if app.webhook.format().is_some() {
+        every(tasks, app, "webhook", Duration::from_secs(1), |app| async move {
+            app.webhook.round().await.map(drop)
+        });
+    }
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
 }
 

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rusqlite::Connection;
@@ -62,6 +63,8 @@ struct Job {
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: SyncSender<Job>,
+    /// How many were given and not taken yet.
+    waiting: Arc<AtomicUsize>,
     woken: Arc<Notify>,
     /// Never told anything; ends when the thread has closed its connection.
     closed: watch::Receiver<()>,
@@ -70,23 +73,29 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection, clock: Clock) -> Result<Self> {
         let (queue, jobs) = sync_channel(WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = waiting.clone();
         let woken = Arc::new(Notify::new());
         let signal = woken.clone();
         let (open, closed) = watch::channel(());
         std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                run(&connection, &jobs, &clock, &signal);
+                run(&connection, &jobs, &left, &clock, &signal);
                 drop(connection);
                 drop(open);
             })
             .map_err(|source| Error::caused("the database's writer cannot be started", source))?;
-        Ok(Self { queue, woken, closed })
+        Ok(Self { queue, waiting, woken, closed })
     }
 
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut closed = self.closed.clone();
         async move { while closed.changed().await.is_ok() {} }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn woken(&self) -> &Notify {
@@ -100,9 +109,14 @@ impl Writer {
     {
         let (reply, outcome) = oneshot::channel();
         let work = Box::new(move |tx: &Tx<'_>| work(tx).map(|value| Box::new(value) as Box<dyn Any + Send>));
-        self.queue.try_send(Job { name, work, reply }).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::internal("the database's writer has ended"),
+        // Counted before it can be taken, so that the count never goes below nothing.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Job { name, work, reply }).map_err(|refused| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Disconnected(_) => Error::internal("the database's writer has ended"),
+            }
         })?;
         let value = outcome
             .await
@@ -115,7 +129,7 @@ impl Writer {
 }
 
 /// Takes what waits, runs it, commits, answers; until the last handle is gone.
-fn run(connection: &Connection, jobs: &Receiver<Job>, clock: &Clock, woken: &Notify) {
+fn run(connection: &Connection, jobs: &Receiver<Job>, waiting: &AtomicUsize, clock: &Clock, woken: &Notify) {
     let mut group = Vec::with_capacity(GROUP);
     while let Ok(first) = jobs.recv() {
         group.push(first);
@@ -123,6 +137,7 @@ fn run(connection: &Connection, jobs: &Receiver<Job>, clock: &Clock, woken: &Not
             let Ok(next) = jobs.try_recv() else { break };
             group.push(next);
         }
+        waiting.fetch_sub(group.len(), Ordering::Relaxed);
         let tx = Tx { connection, now: clock.now(), wake: Cell::new(false) };
         let answers = commit(&tx, &mut group);
         if tx.wake.get() {
