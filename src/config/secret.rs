@@ -12,7 +12,8 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    pub(super) fn new(text: &str) -> Self {
+    /// What was written.
+    pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 

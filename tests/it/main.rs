@@ -26,3 +26,4 @@ mod push;
 mod renewal;
 mod tls;
 mod updates;
+mod webhook;
