@@ -167,7 +167,7 @@ pub(super) fn own_network(url: &str) -> Option<String> {
             // `internal` is set apart for this, and cloud machines find their credentials there.
             let ends = ["localhost", "local", "internal", "home.arpa"];
             let within = |end: &&str| bare.strip_suffix(*end).is_some_and(|rest| rest.ends_with('.'));
-            !bare.contains('.') || ends.iter().any(|end| within(end))
+            !bare.contains('.') || ends.iter().any(within)
         }
     };
     own.then_some(name)
@@ -190,7 +190,7 @@ pub fn is_public(address: IpAddr) -> bool {
                 // Behind a translator (NAT64) or a tunnel (6to4) is an address of IPv4.
                 [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
                 // Teredo, documentation, benchmarks, and others that are routed to nobody.
-                [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+                [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
                 // Only 2000::/3 is given out as public.
                 [first, ..] => first & 0xe000 == 0x2000,
             }

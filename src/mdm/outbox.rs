@@ -35,6 +35,8 @@ pub const MOST_BYTES: i64 = 64 * 1024 * 1024;
 const MOST_OF_ONE: i64 = 1000;
 /// How long something waits before it is given up.
 pub const LONGEST: Seconds = 3 * DAY;
+/// What a device said is decoded up to this many bytes; a Mac with thousands of apps has a megabyte.
+const LONGEST_DECODED: usize = 2 * 1024 * 1024;
 /// The first pause after a failure, and the longest.
 const FIRST_PAUSE: Seconds = 2;
 const LONGEST_PAUSE: Seconds = HOUR;
@@ -99,7 +101,7 @@ pub(super) fn event(
     fields.insert("words".into(), words.into());
     let topic = format!("event.{kind}");
     let uid = id::uuid();
-    let body = russet_body(tx, &uid, &topic, Some(event_id), enrollment_id, &members(&fields))?;
+    let body = russet_body(tx, &uid, &topic, Some(event_id), enrollment_id, &members(fields))?;
     keep(tx, &uid, &topic, enrollment_id, &body, false)
 }
 
@@ -125,7 +127,7 @@ impl Draft {
         if format == WebhookFormat::Russet {
             fields.insert("message_type".into(), kind.into());
         }
-        Self::new(format, format!("mdm.{kind}"), ids, &fields, "checkin_event")
+        Self::new(format, format!("mdm.{kind}"), ids, fields, "checkin_event")
     }
 
     /// A report about a command, or that the device is idle. `outcome` is how the command ended.
@@ -152,14 +154,14 @@ impl Draft {
                 fields
             }
         };
-        Self::new(format, "mdm.Connect".into(), ids, &fields, "acknowledge_event")
+        Self::new(format, "mdm.Connect".into(), ids, fields, "acknowledge_event")
     }
 
     fn new(
         format: WebhookFormat,
         topic: String,
         ids: &Ids,
-        fields: &Map<String, Json>,
+        fields: Map<String, Json>,
         object: &'static str,
     ) -> Self {
         Self { format, topic, enrollment_id: ids.enrollment_id.clone(), fields: members(fields), object }
@@ -230,8 +232,8 @@ fn seal_name(uid: &str) -> String {
 }
 
 /// The members of an object, without its braces.
-fn members(fields: &Map<String, Json>) -> String {
-    let text = Json::Object(fields.clone()).to_string();
+fn members(fields: Map<String, Json>) -> String {
+    let text = Json::Object(fields).to_string();
     text[1..text.len() - 1].to_owned()
 }
 
@@ -255,6 +257,9 @@ fn of_nobody(ids: &Ids, raw: &[u8]) -> Map<String, Json> {
 
 /// A property list as JSON without its secrets; its bytes only where there are none.
 fn redacted(name: &str, request_type: &str, list: &Dictionary, raw: &[u8]) -> Map<String, Json> {
+    if let Some(instead) = too_long(name, raw) {
+        return instead;
+    }
     let mut decoded = Json::Object(dict_to_json(list));
     let hidden = secrets::redact(request_type, &mut decoded);
     let raw = hidden.is_empty().then(|| STANDARD.encode(raw));
@@ -265,13 +270,20 @@ fn redacted(name: &str, request_type: &str, list: &Dictionary, raw: &[u8]) -> Ma
     fields
 }
 
+/// What is told in place of something that would take more memory than a device is worth.
+fn too_long(name: &str, raw: &[u8]) -> Option<Map<String, Json>> {
+    let bytes = Some(raw.len()).filter(|bytes| *bytes > LONGEST_DECODED)?;
+    Some(Map::from_iter([(name.to_owned(), Json::Null), ("too_long".to_owned(), bytes.into())]))
+}
+
 /// A declarative request; a status report is JSON itself.
 fn declarative(message: &Dictionary) -> Map<String, Json> {
-    let mut fields = Map::new();
+    let report = message.get("Data").and_then(Value::as_data).unwrap_or_default();
+    let mut fields = too_long("report", report).unwrap_or_else(|| {
+        let report = serde_json::from_slice::<Json>(report).unwrap_or_default();
+        Map::from_iter([("report".to_owned(), report)])
+    });
     fields.insert("endpoint".into(), message.get("Endpoint").and_then(Value::as_string).into());
-    let report = message.get("Data").and_then(Value::as_data);
-    let report = report.and_then(|data| serde_json::from_slice::<Json>(data).ok());
-    fields.insert("report".into(), report.unwrap_or_default());
     fields
 }
 
@@ -639,6 +651,20 @@ mod tests {
                     assert_eq!(STANDARD.decode(raw).unwrap(), b"abracadabra in a list");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_by_its_length() {
+        let report = message(&[("UDID", "A".into()), ("Endpoint", "status".into())]);
+        let long = vec![b' '; LONGEST_DECODED + 1];
+        let fields = redacted("answer", "ProfileList", &report, &long);
+        assert_eq!(Json::Object(fields), json!({"answer": null, "too_long": LONGEST_DECODED + 1}));
+        // What is no JSON is told as nothing; the report itself is refused where it is taken.
+        for odd in [&b"{\"a\":"[..], b"\xff", &b"[".repeat(100_000)] {
+            let mut report = report.clone();
+            report.insert("Data".into(), Value::Data(odd.to_vec()));
+            assert_eq!(Json::Object(declarative(&report)), json!({"report": null, "endpoint": "status"}));
         }
     }
 

@@ -34,7 +34,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| {
-            (name, rest.strip_suffix('}').unwrap_or_else(|| panic!("{line} is not closed")))
+            (name, rest.strip_suffix('}').expect("a brace that closes"))
         });
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'));
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
@@ -61,7 +61,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
                     _ => {}
                 }
             }
-            rest = &after[end.unwrap_or_else(|| panic!("{line} has an open label")) + 1..];
+            rest = &after[end.expect("a quote that closes") + 1..];
             assert!(rest.is_empty() || rest.starts_with(','), "{line}");
         }
         let value: f64 = value.parse().unwrap();

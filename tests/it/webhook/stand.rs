@@ -157,7 +157,7 @@ async fn serve(
             stream.write_all(reply.as_bytes()).await?;
         }
         Answer::Drip => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 50000\r\n\r\n").await?;
             loop {
                 stream.write_all(b".").await?;
                 stream.flush().await?;
