@@ -59,23 +59,26 @@ const SHOWN: [&str; 14] = [
     "tags",
 ];
 
-/// Turns the outbox on or off, as the configuration says. Where nobody is told any more, what waited goes:
-/// another target is not told of what happened before it was written down.
+/// Turns the outbox on or off, as the configuration says. What waits stays: a command that is run without
+/// the configuration must not lose it.
 ///
 /// # Errors
 /// The database's.
 pub fn configure(tx: &Tx<'_>, format: Option<WebhookFormat>) -> Result<()> {
-    if format.is_none() {
-        tx.execute("DELETE FROM outbox", [])?;
-        tx.execute(
-            "UPDATE outbox_state SET waiting = 0, bytes = 0, attempts = 0, next_try_at = 0, last_failure = NULL,
-                                     last_failure_at = NULL",
-            [],
-        )?;
-    }
     // Another target may have been written: whatever went wrong before is tried at once.
     tx.prepare_cached("UPDATE outbox_state SET format = ?1, next_try_at = 0")?
         .execute([format.map(WebhookFormat::word)])?;
+    Ok(())
+}
+
+/// Where there is no target any more, what waited too long for one goes, and nobody is told.
+///
+/// # Errors
+/// The database's.
+pub fn forget_old(tx: &Tx<'_>) -> Result<()> {
+    if is_sane(tx.now()) {
+        remove(tx, "at < ?1", [tx.now() - LONGEST])?;
+    }
     Ok(())
 }
 
@@ -424,8 +427,8 @@ pub struct Waiting {
     pub id: i64,
     pub uid: String,
     pub topic: String,
-    /// As it is sent.
-    pub body: Vec<u8>,
+    /// As it is sent; none if it does not open with our sealing key.
+    pub body: Option<Vec<u8>>,
     /// How often the target refused this very body.
     pub attempts: u32,
 }
@@ -433,7 +436,7 @@ pub struct Waiting {
 /// The next to be told, in their order: at most `limit`, and not much more than `bytes`.
 ///
 /// # Errors
-/// The database's; `Internal` when a body does not open with our sealing key.
+/// The database's.
 pub fn next(conn: &Connection, seal: &Seal, limit: u32, bytes: usize) -> Result<Vec<Waiting>> {
     let mut statement = conn
         .prepare_cached("SELECT id, uid, topic, body, sealed, attempts FROM outbox ORDER BY id LIMIT ?1")?;
@@ -445,7 +448,7 @@ pub fn next(conn: &Connection, seal: &Seal, limit: u32, bytes: usize) -> Result<
         if size > bytes && !found.is_empty() {
             break;
         }
-        let body = if row.get(4)? { seal.open_sealed(&seal_name(&uid), &body)? } else { body };
+        let body = if row.get(4)? { seal.open_sealed(&seal_name(&uid), &body).ok() } else { Some(body) };
         found.push(Waiting { id: row.get(0)?, uid, topic: row.get(2)?, body, attempts: row.get(5)? });
     }
     Ok(found)
@@ -488,14 +491,14 @@ pub fn failed(tx: &Tx<'_>, words: &str, refused: Option<i64>) -> Result<Seconds>
     Ok(next)
 }
 
-/// Gives up one that the target refused again and again, so that the others get through.
+/// Gives up one, so that the others get through; `why` goes on after a colon.
 ///
 /// # Errors
 /// The database's.
-pub fn give_up(tx: &Tx<'_>, id: i64, uid: &str) -> Result<()> {
+pub fn give_up(tx: &Tx<'_>, id: i64, uid: &str, why: &str) -> Result<()> {
     let count = remove(tx, ONE, params![id, uid])?;
     tx.prepare_cached("UPDATE outbox_state SET attempts = 0, next_try_at = 0")?.execute([])?;
-    lost(tx, count, "the target refused one again and again")
+    lost(tx, count, why)
 }
 
 /// Two seconds, doubled to an hour.
@@ -571,7 +574,7 @@ mod tests {
     fn bodies(store: &Store) -> Vec<Json> {
         let seal = seal(store);
         let all = store.peek(|conn| next(conn, &seal, 100_000, usize::MAX)).unwrap();
-        all.iter().map(|one| serde_json::from_slice(&one.body).unwrap()).collect()
+        all.iter().map(|one| serde_json::from_slice(one.body.as_ref().unwrap()).unwrap()).collect()
     }
 
     fn message(keys: &[(&str, Value)]) -> Dictionary {
@@ -595,17 +598,20 @@ mod tests {
         assert_eq!(all[0]["words"], "It \"happened\".");
         assert_eq!(all[0]["enrollment"], json!({"id": "A"}));
         assert_eq!(all[0]["event_id"], 2);
-        // Who is told nothing any more is not told of it later.
+        // What waits is not lost by who turns it off for a while.
         store.write("test", |tx| configure(tx, None)).await.unwrap();
+        store.write("test", |tx| event::record(tx, "d", None, "Nobody is told.")).await.unwrap();
         on(&store, WebhookFormat::MicroMdm).await;
-        store.write("test", |tx| event::record(tx, "d", None, "MicroMDM has no such event.")).await.unwrap();
-        assert!(bodies(&store).is_empty());
-        assert_eq!(store.peek(state).unwrap().waiting, 0);
+        store.write("test", |tx| event::record(tx, "e", None, "MicroMDM has no such event.")).await.unwrap();
+        assert_eq!(bodies(&store).len(), 1);
+        store.clock().advance(LONGEST + 1);
+        store.write("test", forget_old).await.unwrap();
+        let left = store.peek(state).unwrap();
+        assert_eq!((left.waiting, left.bytes, left.dropped), (0, 0, 0));
     }
 
     #[tokio::test]
     async fn secrets_are_hidden_here_and_sealed_there() {
-        let (_folder, store) = temporary();
         let update = message(&[
             ("MessageType", "TokenUpdate".into()),
             ("UDID", "A".into()),
@@ -616,7 +622,7 @@ mod tests {
         ]);
         let ids = Ids::of(&update).unwrap();
         for format in [WebhookFormat::Russet, WebhookFormat::MicroMdm] {
-            store.write("test", |tx| configure(tx, None)).await.unwrap();
+            let (_folder, store) = temporary();
             on(&store, format).await;
             let draft = Draft::check_in(format, &ids, "TokenUpdate", &update, b"abracadabra in a list");
             let seal = seal(&store);
@@ -719,6 +725,21 @@ mod tests {
         store.write("test", give_up_old).await.unwrap();
         let all = bodies(&store);
         assert_eq!((all.len(), &all[0]["kind"]), (1, &json!("webhook-dropped")));
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_open_is_told_from_one_that_does() {
+        let (_folder, store) = temporary();
+        on(&store, WebhookFormat::MicroMdm).await;
+        let (report, elsewhere) = (message(&[("UDID", "A".into())]), tempfile::tempdir().unwrap());
+        let ids = Ids::of(&report).unwrap();
+        let seals = [seal(&store), Seal::open(elsewhere.path(), None, true).unwrap()];
+        let about = About { uuid: None, request_type: "", word: "Idle", outcome: "Idle" };
+        let draft = Draft::report(WebhookFormat::MicroMdm, &ids, &about, &report, b"x");
+        store.write("test", move |tx| seals.iter().try_for_each(|seal| draft.keep(tx, seal))).await.unwrap();
+        let seal = seal(&store);
+        let opens = store.peek(|conn| next(conn, &seal, 10, 1000)).unwrap();
+        assert_eq!(opens.iter().map(|one| one.body.is_some()).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

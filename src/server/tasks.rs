@@ -19,7 +19,7 @@ use crate::ddm::{self, app_set};
 use crate::enroll::{Signer, session};
 use crate::error::Result;
 use crate::library::upload;
-use crate::mdm::{event, queue, renewal, unfinished, wake};
+use crate::mdm::{event, outbox, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
 use crate::storage::Tx;
 
@@ -166,6 +166,9 @@ async fn history(app: &App) -> Result<()> {
     for ids in app.store.read(move |conn| queue::outlived(conn, before)).await?.chunks(AT_ONCE as usize) {
         let ids = ids.to_vec();
         app.store.write("commands.thin", move |tx| queue::remove(tx, &ids)).await?;
+    }
+    if app.webhook.format().is_none() && app.store.peek(|conn| outbox::has_old(conn, clock.now()))? {
+        app.store.write("outbox.thin", outbox::forget_old).await?;
     }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}

@@ -168,10 +168,14 @@ impl Inner {
     async fn some(&self) -> Result<(usize, bool)> {
         let seal = self.seal.clone();
         let batch = self.store.read(move |conn| outbox::next(conn, &seal, AT_ONCE, BYTES_AT_ONCE)).await?;
-        let (mut told, mut failed) = (Vec::new(), None);
+        let (mut told, mut failed, mut closed) = (Vec::new(), None, None);
         let is_empty = batch.is_empty();
         for one in batch {
             let Waiting { id, uid, topic, body, attempts } = one;
+            let Some(body) = body else {
+                closed = Some((id, uid));
+                break;
+            };
             let said = self.target.send(&uid, &topic, body).await;
             if !said.took_it() {
                 failed = Some((id, uid, attempts, said));
@@ -186,13 +190,17 @@ impl Inner {
                 if !told.is_empty() {
                     outbox::told(tx, &told)?;
                 }
+                if let Some((id, uid)) = closed {
+                    let why = "one that held secrets does not open with the sealing key that is here now";
+                    outbox::give_up(tx, id, &uid, why)?;
+                }
                 let Some((id, uid, attempts, said)) = failed else { return Ok(false) };
                 let refused = said.is_about_the_body();
                 let next: Seconds = outbox::failed(tx, &said.words, refused.then_some(id))?;
                 tracing::warn!(next = rfc3339(next), "the webhook was not told: {}", said.words);
                 let gives_up = refused && attempts + 1 >= MOST_REFUSALS;
                 if gives_up {
-                    outbox::give_up(tx, id, &uid)?;
+                    outbox::give_up(tx, id, &uid, "the target refused one again and again")?;
                 }
                 Ok(gives_up)
             })
