@@ -14,7 +14,7 @@
 //!   ddm    apns    content              declarations (what a device is told) │ pushes │ bytes it fetches
 //!   pki                                 authorities, identities, CMS, SCEP, sealing
 //!   schema    storage   https   mail    Apple's names and constraints │ one file, one writer │ asking others │ SMTP
-//!   config  error  id  clock  plist  request  finding   leaf files
+//!   config  error  id  clock  plist  request  finding  metric   leaf files
 //! ```
 //!
 //! Start reading at [`mdm`], then [`storage`]; `ARCHITECTURE.md` walks through three requests.
@@ -36,6 +36,7 @@ pub mod https;
 pub mod id;
 pub mod library;
 pub mod mdm;
+pub mod metric;
 pub mod pki;
 pub mod plist;
 pub mod request;
@@ -43,3 +44,4 @@ pub mod schema;
 pub mod server;
 pub mod simulator;
 pub mod storage;
+pub mod webhook;

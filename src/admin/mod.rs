@@ -5,7 +5,7 @@
 //! network and to the socket on this machine.
 //!
 //! **Invariant:** every route in `table` stands behind `auth::require`; what anybody may ask is
-//! listed in [`Admin::routes`] alone.
+//! listed in [`Admin::routes`] and [`Admin::inner_routes`] alone.
 
 mod app;
 mod app_set;
@@ -30,6 +30,7 @@ mod group;
 mod invitation;
 mod kmfddm;
 mod kmfddm_status;
+mod metrics;
 mod nanohub;
 mod package;
 mod page;
@@ -53,6 +54,7 @@ mod update;
 mod update_catalogue;
 mod update_policy;
 mod upload;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -81,6 +83,7 @@ use crate::mdm::Mdm;
 use crate::pki::chain::Chain;
 use crate::request;
 use crate::storage::Tx;
+use crate::webhook::Webhook;
 use auth::Scope;
 use reply::Refusal;
 pub(crate) use session::sign_out_everybody;
@@ -112,6 +115,7 @@ pub struct Parts {
     pub organization: Arc<str>,
     /// Every setting as it was understood, secrets as `set`, and the file that it came from.
     pub settings: Arc<[(&'static str, String)]>,
+    pub webhook: Webhook,
     /// Where people reach the page: an origin, without a slash at its end.
     pub page_url: Arc<str>,
 }
@@ -142,6 +146,8 @@ type Route = (&'static str, Scope, MethodRouter<Admin>);
 fn table() -> Vec<Route> {
     use Scope::{Admin, Command, Read};
     vec![
+        ("/api/v1/webhook", Read, get(webhook::show)),
+        ("/api/v1/webhook/test", Admin, post(webhook::test)),
         ("/api/v1/enrollments", Read, get(enrollment::list)),
         ("/api/v1/enrollments/{id}", Read, get(enrollment::show)),
         ("/api/v1/enrollments/{id}", Admin, delete(enrollment::delete).patch(enrollment::patch)),
@@ -332,13 +338,24 @@ impl Admin {
         Self { parts, guesses: Arc::default(), streams: Arc::default() }
     }
 
-    /// The API, the page and the health check, with the refusal of everything else.
+    /// The API, the page, the health check and the figures, with the refusal of everything else.
     pub fn routes(&self) -> Router {
-        let api = table().into_iter().fold(Router::new(), |router, (path, scope, methods)| {
+        let figures = [("/metrics", Scope::Read, get(metrics::show))];
+        self.routes_with(figures.into(), Router::new())
+    }
+
+    /// As [`Admin::routes`], for a listener that only people and their machines reach: figures need no token.
+    pub fn inner_routes(&self) -> Router {
+        self.routes_with(Vec::new(), Router::new().route("/metrics", get(metrics::show)))
+    }
+
+    fn routes_with(&self, more: Vec<Route>, open: Router<Self>) -> Router {
+        let api = table().into_iter().chain(more).fold(Router::new(), |router, (path, scope, methods)| {
             let door = middleware::from_fn_with_state((self.clone(), scope), auth::require);
             router.route(path, methods.layer(door))
         });
         api.merge(page::routes())
+            .merge(open)
             .fallback(async || {
                 Refusal::new(axum::http::StatusCode::NOT_FOUND, "there is nothing at this address")
             })

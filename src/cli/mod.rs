@@ -30,6 +30,7 @@ mod simulate;
 mod tls;
 mod token;
 mod updates;
+mod webhook;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -85,6 +86,9 @@ enum Command {
     Compliance(compliance::Compliance),
     /// Lists how far devices are with their software updates.
     Updates(updates::Updates),
+    /// Where events are told to others.
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Makes groups, declarations and update policies what the files of a folder say.
     Apply(apply::Apply),
     /// Writes groups, declarations and update policies as files of a folder.
@@ -211,6 +215,7 @@ async fn asynchronous(command: Command) -> Done {
         Command::Log(log) => log.run().await,
         Command::Compliance(compliance) => compliance.run().await,
         Command::Updates(updates) => updates.run().await,
+        Command::Webhook(webhook) => webhook.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,
         Command::Backup(backup) => backup.run().await,

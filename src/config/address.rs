@@ -6,7 +6,7 @@
 //! **Invariant:** an [`Origin`] is https, a host and a port and nothing else: no path, user or query.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// `https://host[:port]`.
@@ -154,6 +154,65 @@ pub(super) fn mail(text: &str) -> Result<String, String> {
     }
 }
 
+/// The host of a URL whose every word says that it is in this machine's own network: an address that is
+/// not public, or a name that only a machine or its network knows.
+pub(super) fn own_network(url: &str) -> Option<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (name, _) = authority(rest.split(['/', '?', '#']).next().unwrap_or(rest)).ok()?;
+    let name = name.to_ascii_lowercase();
+    let bare = name.trim_end_matches('.');
+    let own = match bare.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => !is_public(address),
+        Err(_) => {
+            // `internal` is set apart for this, and cloud machines find their credentials there.
+            let ends = ["localhost", "local", "internal", "home.arpa"];
+            let within = |end: &&str| bare.strip_suffix(*end).is_some_and(|rest| rest.ends_with('.'));
+            !bare.contains('.') || ends.iter().any(within)
+        }
+    };
+    own.then_some(name)
+}
+
+/// Whether an address is one of the public internet's: not this machine, its network, the machines that
+/// clouds give credentials from, nor anything that stands for one of those.
+///
+/// See the special-purpose registries of IANA (RFC 6890), RFC 6052 and RFC 3056.
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => {
+            let parts = address.segments();
+            let embedded = |high: u16, low: u16| {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                is_public_v4(Ipv4Addr::new(a, b, c, d))
+            };
+            match parts {
+                // Behind a translator (NAT64) or a tunnel (6to4) is an address of IPv4.
+                [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
+                // Teredo, documentation, benchmarks, and others that are routed to nobody.
+                [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+                // Only 2000::/3 is given out as public.
+                [first, ..] => first & 0xe000 == 0x2000,
+            }
+        }
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_multicast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        // Shared by the customers of a provider (RFC 6598), protocol assignments, benchmarks.
+        || (a == 100 && b & 0xc0 == 64)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && b & 0xfe == 18))
+}
+
 fn authority(text: &str) -> Result<(String, Option<u16>), String> {
     if text.contains('@') {
         return Err("there is a user name in the URL; take away what stands before the @, and the @".into());
@@ -197,6 +256,61 @@ fn bracketed(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_our_own_network_is_told_from_what_is_not() {
+        for own in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "192.0.0.192",
+            "198.18.0.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "fec0::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "2001:db8::1",
+            "64:ff9b:1::1",
+        ] {
+            assert!(!is_public(own.parse().unwrap()), "{own}");
+        }
+        for public in ["8.8.8.8", "17.1.2.3", "172.32.0.1", "100.128.0.1", "2a00:1450::1", "64:ff9b::8.8.8.8"]
+        {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for own in [
+            "http://localhost/x",
+            "https://LOCALHOST:1",
+            "https://pi.local/",
+            "https://router/",
+            "http://[::1]:80/",
+            "http://127.0.0.1?x",
+            "https://metadata.google.internal/",
+            "https://x.home.arpa",
+            "http://169.254.169.254/",
+        ] {
+            assert!(own_network(own).is_some(), "{own}");
+        }
+        for public in
+            ["https://hook.example.org/local", "https://local.example.org", "http://[2a00:1450::1]/"]
+        {
+            assert_eq!(own_network(public), None, "{public}");
+        }
+    }
 
     #[test]
     fn an_origin_is_https_host_and_port() {

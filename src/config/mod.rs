@@ -25,7 +25,7 @@ mod secret;
 mod settings;
 mod tables;
 
-pub use address::{HostPort, Location, Origin};
+pub use address::{HostPort, Location, Origin, is_public};
 pub use appliance::{Appliance, Network, Wifi};
 pub use load::{Reading, environment, find, load, overrides, parse, read};
 pub use mistake::{Mistake, Mistakes};
@@ -220,7 +220,39 @@ pub struct Proxy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     pub url: Option<String>,
+    /// The key of the signatures.
     pub secret: Option<Secret>,
+    pub format: WebhookFormat,
+    /// PEM file with extra root certificates.
+    pub trust: Option<PathBuf>,
+    /// Whether the target may be in this machine's own network.
+    pub allow_private: bool,
+    /// How long the target may take for its whole answer.
+    pub timeout: Seconds,
+}
+
+/// How bodies are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// Our own: decoded, without secrets, with events.
+    Russet,
+    /// As MicroMDM and NanoMDM write them: the property lists as they came, secrets and all.
+    MicroMdm,
+}
+
+impl WebhookFormat {
+    /// As the configuration and the database write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Russet => "russet",
+            Self::MicroMdm => "micromdm",
+        }
+    }
+
+    /// Reads what [`WebhookFormat::word`] wrote.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Russet, Self::MicroMdm].into_iter().find(|format| format.word() == word)
+    }
 }
 
 /// Alerts by SMTP; `from` and `to` are there whenever `server` is.

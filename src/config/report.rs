@@ -154,6 +154,10 @@ fn operation(config: &Config) -> Vec<(&'static str, String)> {
     vec![
         ("webhook.url", shown(config.webhook.url.as_ref())),
         ("webhook.secret", secret(config.webhook.secret.as_ref())),
+        ("webhook.format", config.webhook.format.word().to_owned()),
+        ("webhook.trust", path(config.webhook.trust.as_deref())),
+        ("webhook.allow_private", config.webhook.allow_private.to_string()),
+        ("webhook.timeout", duration(config.webhook.timeout)),
         ("mail.server", shown(server.as_ref())),
         ("mail.from", shown(from.as_ref())),
         ("mail.to", list(to)),

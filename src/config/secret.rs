@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret that reads so.
+    /// What was written.
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }

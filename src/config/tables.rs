@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::address::{HostPort, Location, Origin, host, mail, socket, url};
+use super::address::{HostPort, Location, Origin, host, mail, own_network, socket, url};
 use super::settings::Settings;
 use super::{
     Acme, Admin, Apns, Backup, Challenge, Config, DnsWriter, Doctor, Enrollment, Identity, Level, Log,
     LogFormat, Mail, Mdmcert, Organization, Proxy, Retention, Secret, Server, Tls, TlsMode, UpdateAlgorithm,
-    UpdateKey, Updates, Webhook, appliance, check, files,
+    UpdateKey, Updates, Webhook, WebhookFormat, appliance, check, files,
 };
 use crate::clock::DAY;
 
@@ -316,13 +316,43 @@ fn proxy(settings: &mut Settings) -> Proxy {
 fn webhook(settings: &mut Settings) -> Webhook {
     let url = settings.optional("webhook.url", |text| url(text, &["https", "http"]));
     let secret = settings.optional("webhook.secret", |text| Ok(Secret::new(text)));
+    let formats = [WebhookFormat::Russet, WebhookFormat::MicroMdm].map(|format| (format.word(), format));
+    let format = settings.text("webhook.format", WebhookFormat::Russet, |text| check::one_of(text, &formats));
+    let trust = roots(settings, "webhook.trust");
+    let allow_private = settings.switch("webhook.allow_private", false);
+    let timeout = settings.text("webhook.timeout", 15, |text| {
+        check::duration(text).and_then(|length| match length {
+            1..=120 => Ok(length),
+            _ => Err("a target has 1 to 120 seconds for its answer; write for example \"15s\"".into()),
+        })
+    });
+    if let Some(place) = url.as_deref().and_then(own_network).filter(|_| !allow_private) {
+        settings.contradiction(
+            &["webhook.url", "webhook.allow_private"],
+            format!(
+                "{place} is in this machine's own network, where a webhook could be used to reach what nobody else can; write `allow_private = true` if that is what you want"
+            ),
+        );
+    }
+    let is_plain = url.as_deref().is_some_and(|url| !url.to_ascii_lowercase().starts_with("https://"));
+    if is_plain && format == WebhookFormat::MicroMdm && !allow_private {
+        settings.contradiction(
+            &["webhook.url", "webhook.format"],
+            "the bodies of format \"micromdm\" hold the secrets of devices; write an https:// address",
+        );
+    } else if is_plain && secret.is_none() {
+        settings.warning(
+            &["webhook.url", "webhook.secret"],
+            "anybody on the way can read and change what is sent; write an https:// address, or at least a `secret`",
+        );
+    }
     if secret.is_some() && url.is_none() {
         settings.contradiction(
             &["webhook.secret", "webhook.url"],
             "there is a secret and no `url`; write where events are sent",
         );
     }
-    Webhook { url, secret }
+    Webhook { url, secret, format, trust, allow_private, timeout }
 }
 
 fn mail_table(settings: &mut Settings) -> Mail {

@@ -32,6 +32,7 @@ use crate::finding::Finding;
 use crate::https::{self, add_file};
 use crate::mdm::{Mdm, pushable};
 use crate::pki::chain::Chain;
+use crate::webhook::{self, Webhook};
 
 /// How long what was found is good enough for the next who asks.
 const FRESH: Duration = Duration::from_secs(300);
@@ -44,6 +45,7 @@ struct Inner {
     mdm: Mdm,
     backups: Backups,
     acme: Option<Acme>,
+    webhook: Webhook,
     chain: Chain,
     self_signed: bool,
     data_dir: PathBuf,
@@ -65,6 +67,7 @@ impl Doctor {
         mdm: &Mdm,
         backups: &Backups,
         acme: Option<&Acme>,
+        webhook: &Webhook,
         chain: &Chain,
     ) -> Result<Self> {
         let mut roots = https::system_roots();
@@ -75,6 +78,7 @@ impl Doctor {
             mdm: mdm.clone(),
             backups: backups.clone(),
             acme: acme.cloned(),
+            webhook: webhook.clone(),
             chain: chain.clone(),
             self_signed: config.tls.mode == config::TlsMode::SelfSigned,
             data_dir: config.data_dir.clone(),
@@ -129,6 +133,7 @@ impl Inner {
         if let Some(acme) = &self.acme {
             found.extend(acme::findings(acme)?);
         }
+        found.extend(webhook::findings(&self.webhook)?);
         found.extend(devices::findings(&self.mdm)?);
         found.extend(database::findings(store));
         found.extend(disk::findings(&self.data_dir, self.settings.free_mib));

@@ -13,6 +13,7 @@ use plist::Dictionary;
 use super::begin::{self, facts};
 use super::enrollment::{self, Enrollment, Facts, State};
 use super::ids::Ids;
+use super::outbox::Draft;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, claim, event, sync, unfinished};
 use crate::enroll::invitation::Invitation;
@@ -27,17 +28,25 @@ pub(super) async fn handle(
     ids: Ids,
     message: Dictionary,
     body: Bytes,
+    told: Option<Draft>,
 ) -> Result<Reply, Refusal> {
     if !ids.kind.is_device() {
         return Err(Refusal::bad("Authenticate comes on the device channel only"));
     }
     facts(&message)?;
-    let fingerprint = caller.identity.fingerprint;
+    let (fingerprint, seal) = (caller.identity.fingerprint, mdm.seal.clone());
     mdm.store
         .write("authenticate", move |tx| {
             let identity = identity::find(tx, &fingerprint)?
                 .ok_or_else(|| Error::Unauthenticated("this certificate was not issued here".into()))?;
-            authenticate(tx, &ids, &identity, &message, &body)
+            authenticate(tx, &ids, &identity, &message, &body)?;
+            // What only claims to be the device is not told as if the device had said it.
+            match (told, identity::find(tx, &fingerprint)?.map(|identity| identity.state)) {
+                (Some(told), Some(identity::State::Pinned | identity::State::Superseded)) => {
+                    told.keep(tx, &seal)
+                }
+                _ => Ok(()),
+            }
         })
         .await?;
     Ok(Reply::Empty)

@@ -6,6 +6,7 @@
 use plist::{Dictionary, Value};
 
 use super::ids::Ids;
+use super::outbox::Draft;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, claim, escrow};
 use crate::error::Error;
@@ -19,6 +20,7 @@ pub(super) async fn set(
     caller: &Caller,
     ids: Ids,
     message: &Dictionary,
+    told: Option<Draft>,
 ) -> Result<Reply, Refusal> {
     let token = plist::data(message, "BootstrapToken").map_err(Error::from)?.unwrap_or_default().to_vec();
     if token.len() > LONGEST {
@@ -31,6 +33,9 @@ pub(super) async fn set(
                 return claim::keep_bootstrap_token(tx, &seal, &fingerprint, &token);
             }
             super::still_speaks(tx, &fingerprint)?;
+            if let Some(told) = told {
+                told.keep(tx, &seal)?;
+            }
             let kind = escrow::Kind::BootstrapToken;
             // Missing or empty means that the device has none any more.
             if token.is_empty() {

@@ -4,6 +4,7 @@
 //! history; pushes and commands end.
 
 use super::ids::Ids;
+use super::outbox::Draft;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, claim, enrollment, event, queue, wake};
 use crate::ddm;
@@ -12,8 +13,13 @@ use crate::error::Result;
 use crate::pki::identity::{self, State};
 use crate::storage::Tx;
 
-pub(super) async fn handle(mdm: &Mdm, caller: &Caller, ids: Ids) -> Result<Reply, Refusal> {
-    let fingerprint = caller.identity.fingerprint;
+pub(super) async fn handle(
+    mdm: &Mdm,
+    caller: &Caller,
+    ids: Ids,
+    told: Option<Draft>,
+) -> Result<Reply, Refusal> {
+    let (fingerprint, seal) = (caller.identity.fingerprint, mdm.seal.clone());
     mdm.store
         // What it is now counts: a claim may have been approved since it was proven, and then who was
         // the device must not take the new one along.
@@ -24,6 +30,7 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, ids: Ids) -> Result<Reply
                 State::Dead | State::Issued => Ok(()),
                 State::Pinned | State::Superseded if ids.kind.is_device() => {
                     leave(tx, &ids.device_id)?;
+                    told.map_or(Ok(()), |told| told.keep(tx, &seal))?;
                     let words = "Management was removed on the device.";
                     event::record(tx, "check-out", Some(&ids.device_id), words)
                 }
@@ -31,7 +38,8 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, ids: Ids) -> Result<Reply
                     enrollment::end(tx, &ids.enrollment_id)?;
                     ddm::forget(tx, &ids.enrollment_id)?;
                     queue::cancel_all(tx, &ids.enrollment_id)?;
-                    wake::nothing_due(tx, &ids.enrollment_id)
+                    wake::nothing_due(tx, &ids.enrollment_id)?;
+                    told.map_or(Ok(()), |told| told.keep(tx, &seal))
                 }
             }
         })

@@ -11,15 +11,20 @@ use plist::Dictionary;
 
 use super::caller::Caller;
 use super::ids::Ids;
+use super::outbox::Draft;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, authenticate, bootstrap_token, check_out, declarative_management, renewal, token_update};
 use crate::error::Error;
+use crate::metric::Counter;
 use crate::pki::identity::State;
 use crate::plist;
 use crate::schema;
 
 /// These messages are kept as they came, so they are bounded; a device's have a few kilobytes.
 const LONGEST_KEPT: usize = 256 * 1024;
+
+/// Check-in messages that were read.
+static CHECK_INS: Counter = Counter::new("russet_check_ins_total", "Check-in messages of devices.", "type");
 
 pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Reply, Refusal> {
     let message = plist::parse_dict(&body).map_err(Error::from)?;
@@ -35,12 +40,15 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
     if matches!(kind.as_str(), "Authenticate" | "TokenUpdate") && body.len() > LONGEST_KEPT {
         return Err(Refusal::bad("the message is longer than 256 KiB; no device's is"));
     }
+    CHECK_INS.add(counted(&kind));
+    let told = |format| Draft::check_in(format, &ids, &kind, &message, &body);
     match kind.as_str() {
         "Authenticate" => {
             mdm.check_ended(caller)?;
             mdm.in_time(caller)?;
             mdm.limit(caller)?;
-            let reply = authenticate::handle(mdm, caller, ids, message, body).await?;
+            let told = mdm.told_as.map(told);
+            let reply = authenticate::handle(mdm, caller, ids, message, body, told).await?;
             tracing::info!("a device began to enroll");
             Ok(reply)
         }
@@ -49,7 +57,8 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
             mdm.limit(caller)?;
             let enrollment_id = ids.enrollment_id.clone();
             let device_id = ids.device_id.clone();
-            let reply = token_update::handle(mdm, caller, ids, message).await?;
+            let told = mdm.told_as.map(told);
+            let reply = token_update::handle(mdm, caller, ids, message, told).await?;
             // Who only claims to be the device was not the device's contact.
             if caller.identity.state != State::Claim {
                 mdm.contacts.seen(&enrollment_id, mdm.store.clock().now(), caller.address);
@@ -59,7 +68,8 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
         }
         "CheckOut" => {
             mdm.may_leave(caller, &ids).await?;
-            check_out::handle(mdm, caller, ids).await
+            let told = mdm.told_as.map(told);
+            check_out::handle(mdm, caller, ids, told).await
         }
         _ => {
             mdm.speaks_for(caller, &ids).await?;
@@ -68,7 +78,7 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
             if caller.identity.state == State::Claim {
                 if kind == "SetBootstrapToken" {
                     mdm.limit(caller)?;
-                    return bootstrap_token::set(mdm, caller, ids, &message).await;
+                    return bootstrap_token::set(mdm, caller, ids, &message, None).await;
                 }
                 return known(&kind).then_some(Reply::Empty).ok_or_else(|| unknown(&kind));
             }
@@ -80,7 +90,7 @@ pub(super) async fn handle(mdm: &Mdm, caller: &Caller, body: Bytes) -> Result<Re
             }
             mdm.is_enrolled(&ids, &ids.enrollment_id)?;
             renewal::look_after(mdm, &caller.identity, &ids.device_id).await;
-            others(mdm, caller, ids, &kind, &message).await
+            others(mdm, caller, ids, &kind, &message, &body).await
         }
     }
 }
@@ -91,12 +101,27 @@ async fn others(
     ids: Ids,
     kind: &str,
     message: &Dictionary,
+    body: &[u8],
 ) -> Result<Reply, Refusal> {
     mdm.contacts.seen(&ids.enrollment_id, mdm.store.clock().now(), caller.address);
+    let told = |format| Draft::check_in(format, &ids, kind, message, body);
     match kind {
-        "SetBootstrapToken" => bootstrap_token::set(mdm, caller, ids, message).await,
-        "GetBootstrapToken" => bootstrap_token::get(mdm, &ids),
-        "DeclarativeManagement" => declarative_management::handle(mdm, caller, ids, message).await,
+        "SetBootstrapToken" => {
+            let told = mdm.told_as.map(told);
+            bootstrap_token::set(mdm, caller, ids, message, told).await
+        }
+        "GetBootstrapToken" => {
+            mdm.tell(told, "told", &ids.enrollment_id);
+            bootstrap_token::get(mdm, &ids)
+        }
+        "DeclarativeManagement" if is_status(message) => {
+            let told = mdm.told_as.map(told);
+            declarative_management::status(mdm, caller, ids, message, told).await
+        }
+        "DeclarativeManagement" => {
+            mdm.tell(told, "told", &ids.enrollment_id);
+            declarative_management::handle(mdm, caller, ids, message).await
+        }
         // Tokens come from Apple's business services, which this server is not connected to.
         // 404 would say that the token is another enrollment's.
         "GetToken" => match plist::string(message, "TokenServiceType").map_err(Error::from)? {
@@ -113,6 +138,11 @@ async fn others(
     }
 }
 
+/// A status report, which is the one declarative request that says something.
+fn is_status(message: &Dictionary) -> bool {
+    matches!(plist::string(message, "Endpoint"), Ok(Some("status")))
+}
+
 fn known(kind: &str) -> bool {
     matches!(
         kind,
@@ -123,6 +153,22 @@ fn known(kind: &str) -> bool {
             | "GetToken"
             | "ReturnToService"
     )
+}
+
+/// The message's type as it is counted: a device cannot invent one.
+fn counted(kind: &str) -> &'static str {
+    match kind {
+        "Authenticate" => "Authenticate",
+        "TokenUpdate" => "TokenUpdate",
+        "CheckOut" => "CheckOut",
+        "SetBootstrapToken" => "SetBootstrapToken",
+        "GetBootstrapToken" => "GetBootstrapToken",
+        "DeclarativeManagement" => "DeclarativeManagement",
+        "UserAuthenticate" => "UserAuthenticate",
+        "GetToken" => "GetToken",
+        "ReturnToService" => "ReturnToService",
+        _ => "other",
+    }
 }
 
 fn unknown(kind: &str) -> Refusal {

@@ -11,11 +11,13 @@ use plist::{Dictionary, Value};
 
 use super::enrollment::{self, Facts};
 use super::ids::Ids;
+use super::outbox::{About, Draft};
 use super::queue::{self, Answered, Report, Status};
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, event, package, renewal, sync, wake};
 use crate::ddm;
 use crate::error::{Error, Result};
+use crate::metric::Counter;
 use crate::pki::identity::State;
 use crate::pki::seal::Seal;
 use crate::plist;
@@ -23,6 +25,10 @@ use crate::storage::{Reading, Tx};
 
 /// A report of more bytes is a list of something.
 const LARGE: usize = 64 * 1024;
+
+/// Contacts on the command channel.
+static CONNECTS: Counter =
+    Counter::new("russet_connects_total", "Contacts of devices for commands.", "status");
 
 pub(super) async fn handle(
     mdm: &Mdm,
@@ -73,6 +79,11 @@ pub(super) async fn handle(
     }
     super::enrolled(&ids, state)?;
     mdm.contacts.seen(&ids.enrollment_id, now, caller.address);
+    CONNECTS.add(status.word());
+    if status == Status::Idle {
+        let about = About { uuid: None, request_type: "", word, outcome: word };
+        mdm.tell(|format| Draft::report(format, &ids, &about, report, &body), "idle", &ids.enrollment_id);
+    }
 
     if ids.kind.is_device() {
         waiting |= renewal::look_after(mdm, &caller.identity, &ids.device_id).await;
@@ -83,6 +94,18 @@ pub(super) async fn handle(
     }
 
     let _place = mdm.place(caller)?;
+    let told = match (mdm.told_as, uuid.filter(|_| status != Status::Idle)) {
+        (Some(format), Some(uuid)) => {
+            let known = mdm.store.peek(|conn| queue::request_type(conn, &ids.enrollment_id, uuid))?;
+            known.map(|request_type| {
+                let answer = Report { status, body: &body, answer: &message };
+                let outcome = answer.outcome(&request_type).0.word();
+                let about = About { uuid: Some(uuid), request_type: &request_type, word, outcome };
+                Draft::report(format, &ids, &about, report, &body)
+            })
+        }
+        _ => None,
+    };
     let (seal, uuid) = (mdm.seal.clone(), uuid.map(str::to_owned));
     let fingerprint = caller.identity.fingerprint;
     let next = mdm
@@ -93,7 +116,7 @@ pub(super) async fn handle(
             if enrollment::is_asked_to_unenroll(tx, &ids.device_id)? {
                 return Ok(None);
             }
-            exchange(tx, &seal, &ids, status, uuid.as_deref(), &body, &message, expired)
+            exchange(tx, &seal, &ids, status, uuid.as_deref(), &body, &message, expired, told.as_ref())
         })
         .await?;
     Ok(next.map_or(Reply::Empty, Reply::Plist))
@@ -109,13 +132,19 @@ fn exchange(
     body: &[u8],
     message: &Value,
     expired: bool,
+    told: Option<&Draft>,
 ) -> Result<Option<Vec<u8>>> {
     let enrollment = ids.enrollment_id.as_str();
     match uuid {
         Some(uuid) if status != Status::Idle => {
             let report = Report { status, body, answer: message };
             if let Some(answered) = queue::report(tx, seal, enrollment, uuid, &report)? {
-                learn(tx, ids, status, &answered, message)?;
+                if let Some(told) = told {
+                    told.keep(tx, seal)?;
+                }
+                if !answered.later {
+                    learn(tx, ids, status, &answered, message)?;
+                }
             }
         }
         _ => queue::idle(tx, enrollment)?,

@@ -10,6 +10,7 @@
 use plist::Dictionary;
 
 use super::ids::Ids;
+use super::outbox::Draft;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, sync};
 use crate::ddm::sync::Endpoint;
@@ -17,6 +18,37 @@ use crate::ddm::{self, personal_address};
 use crate::error::Error;
 use crate::plist;
 
+/// A status report; `told` is how others are told of it.
+pub(super) async fn status(
+    mdm: &Mdm,
+    caller: &Caller,
+    ids: Ids,
+    message: &Dictionary,
+    told: Option<Draft>,
+) -> Result<Reply, Refusal> {
+    let (fingerprint, seal) = (caller.identity.fingerprint, mdm.seal.clone());
+    let report = plist::data(message, "Data")
+        .map_err(Error::from)?
+        .ok_or_else(|| Refusal::bad("a status report has no Data"))?
+        .to_vec();
+    let now = mdm.store.clock().now();
+    if mdm.store.peek(|conn| ddm::status::is_repeated(conn, &ids.enrollment_id, &report, now))? {
+        return Ok(Reply::Empty);
+    }
+    mdm.limit(caller)?;
+    let report = ddm::status::Report::read(report)?;
+    mdm.store
+        .write("status_report", move |tx| {
+            super::still_speaks(tx, &fingerprint)?;
+            let taken = ddm::status::keep(tx, &ids.enrollment_id, &report)?;
+            told.map_or(Ok(()), |told| told.keep(tx, &seal))?;
+            sync::learn_status(tx, &ids.enrollment_id, &ids.device_id, &taken)
+        })
+        .await?;
+    Ok(Reply::Empty)
+}
+
+/// All that a device asks for.
 pub(super) async fn handle(
     mdm: &Mdm,
     caller: &Caller,
@@ -27,26 +59,6 @@ pub(super) async fn handle(
         .map_err(Error::from)?
         .ok_or_else(|| Refusal::bad("DeclarativeManagement has no Endpoint"))?;
     let fingerprint = caller.identity.fingerprint;
-    if endpoint == "status" {
-        let report = plist::data(message, "Data")
-            .map_err(Error::from)?
-            .ok_or_else(|| Refusal::bad("a status report has no Data"))?
-            .to_vec();
-        let now = mdm.store.clock().now();
-        if mdm.store.peek(|conn| ddm::status::is_repeated(conn, &ids.enrollment_id, &report, now))? {
-            return Ok(Reply::Empty);
-        }
-        mdm.limit(caller)?;
-        let report = ddm::status::Report::read(report)?;
-        mdm.store
-            .write("status_report", move |tx| {
-                super::still_speaks(tx, &fingerprint)?;
-                let taken = ddm::status::keep(tx, &ids.enrollment_id, &report)?;
-                sync::learn_status(tx, &ids.enrollment_id, &ids.device_id, &taken)
-            })
-            .await?;
-        return Ok(Reply::Empty);
-    }
     let endpoint = Endpoint::named(endpoint).ok_or(Refusal::NotFound)?;
     let (channel, now) = (ids.enrollment_id, mdm.store.clock().now());
     // Mostly all that is asked is known, and one look answers it.

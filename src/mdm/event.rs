@@ -1,10 +1,12 @@
 //! What devices did that a person may want to know of, a sentence each.
 //!
-//! Written in the transaction of what happened, so that neither exists without the other.
+//! Written in the transaction of what happened, so that neither exists without the other. Where there
+//! is a webhook, its outbox is given each of them in the same transaction.
 
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
+use super::outbox;
 use crate::clock::Seconds;
 use crate::error::Result;
 use crate::id;
@@ -22,10 +24,11 @@ pub struct Event {
 
 /// Records an event. What a device said of itself may stand in `words`: it is made printable.
 pub fn record(tx: &Tx<'_>, kind: &'static str, enrollment_id: Option<&str>, words: &str) -> Result<()> {
+    let words = id::printable(words);
     tx.prepare_cached("INSERT INTO events (at, kind, enrollment_id, words) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![tx.now(), kind, enrollment_id, id::printable(words)])?;
+        .execute(params![tx.now(), kind, enrollment_id, words])?;
     tx.happened();
-    Ok(())
+    outbox::event(tx, tx.last_insert_rowid(), kind, enrollment_id, &words)
 }
 
 /// Which events are wanted; what is none excludes nothing.

@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** push magic, tokens and sealed bytes of enrollments are never read here.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 
@@ -142,6 +144,51 @@ fn invitation_json(row: &Row<'_>) -> rusqlite::Result<Value> {
     let created_at = rfc3339(row.get(29)?);
     let created_by: String = row.get(28)?;
     Ok(json!({"name": invitation::name(&code), "created_by": created_by, "created_at": created_at}))
+}
+
+/// How many channels are alike.
+pub struct Version {
+    pub channel: String,
+    pub state: String,
+    /// Of the device, also where this is a user.
+    pub product_name: Option<String>,
+    pub os_version: Option<String>,
+    pub count: i64,
+}
+
+/// All channels, counted by what they are and run.
+///
+/// # Errors
+/// The database's.
+pub fn by_version(conn: &Connection) -> Result<Vec<Version>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT e.channel, e.state, COALESCE(e.product_name, d.product_name),
+                COALESCE(e.os_version, d.os_version), COUNT(*)
+         FROM enrollments AS e LEFT JOIN enrollments AS d ON d.id = e.parent_id
+         GROUP BY 1, 2, 3, 4",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Version {
+            channel: row.get(0)?,
+            state: row.get(1)?,
+            product_name: row.get(2)?,
+            os_version: row.get(3)?,
+            count: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The commands that have no answer yet, counted by their status.
+///
+/// # Errors
+/// The database's.
+pub fn open_commands(conn: &Connection) -> Result<BTreeMap<String, i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT status, COUNT(*) FROM commands WHERE status IN ('Pending', 'Sent', 'NotNow') GROUP BY status",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The devices that enrolled with an invitation and have not enrolled with another since, at most `limit`.

@@ -15,6 +15,7 @@ pub mod escrow;
 pub mod event;
 pub mod ids;
 pub mod listing;
+pub mod outbox;
 pub mod pass;
 pub mod pushable;
 pub mod queue;
@@ -49,6 +50,7 @@ use rusqlite::Connection;
 
 use crate::apns::Apns;
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
+use crate::config::WebhookFormat;
 use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::guesses::Guesses;
@@ -61,6 +63,7 @@ use crate::storage::{Store, Tx};
 use caller::{Caller, Proxy};
 use contact::Contacts;
 use ids::Ids;
+use outbox::Draft;
 use reply::{Refusal, Reply};
 
 /// The largest check-in message or report.
@@ -84,6 +87,8 @@ pub struct Mdm {
     guesses: Arc<Guesses>,
     /// How long before its expiry an identity is renewed.
     renew_before: Seconds,
+    /// How others are told, if anybody is.
+    told_as: Option<WebhookFormat>,
 }
 
 impl Mdm {
@@ -108,7 +113,25 @@ impl Mdm {
             limits: Arc::default(),
             guesses: Arc::default(),
             renew_before: i64::from(renew_before_days) * DAY,
+            told_as: None,
         }
+    }
+
+    /// Tells others by webhook what devices say, in this format; the outbox is to be configured alike.
+    #[must_use]
+    pub fn telling(self, format: Option<WebhookFormat>) -> Self {
+        Self { told_as: format, ..self }
+    }
+
+    /// Tells of something that is written nowhere: nobody waits for it, and a channel that repeats
+    /// itself is told of a few times a minute.
+    fn tell(&self, draft: impl FnOnce(WebhookFormat) -> Draft, what: &str, channel: &str) {
+        let Some(format) = self.told_as.filter(|format| *format == WebhookFormat::MicroMdm) else { return };
+        if !self.limits.spend_on(what, channel, self.store.clock().now()) {
+            return;
+        }
+        let (draft, seal) = (draft(format), self.seal.clone());
+        self.note("outbox", move |tx| draft.keep(tx, &seal));
     }
 
     /// The device routes. The caller sets [`BODY_LIMIT`] on them.
@@ -187,6 +210,8 @@ impl Mdm {
             if known.is_some_and(|known| known.unenroll_at.is_some()) {
                 enrollment::told_to_unenroll(tx, &device_id)?;
                 wake::nothing_due_for_all(tx, &device_id)?;
+                let words = "The device was told that it is managed no more, as an administrator asked.";
+                event::record(tx, "unenrolled", Some(&device_id), words)?;
             }
             Ok(())
         });

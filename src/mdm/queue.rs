@@ -194,6 +194,16 @@ pub fn idle(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
 pub struct Answered {
     pub request_type: String,
     pub purpose_is_renewal: bool,
+    /// It is not answered: the device asks for it later, and did not say so before.
+    pub later: bool,
+}
+
+/// The RequestType of a command that a channel was given.
+pub fn request_type(conn: &Connection, enrollment_id: &str, uuid: &str) -> Result<Option<String>> {
+    Ok(conn
+        .prepare_cached("SELECT request_type FROM commands WHERE enrollment_id = ?1 AND uuid = ?2")?
+        .query_row([enrollment_id, uuid], |row| row.get(0))
+        .optional()?)
 }
 
 /// Stores a report; answers what it was about, or nothing when it changes nothing.
@@ -223,12 +233,16 @@ pub fn report(
         .optional()?;
     let Some((id, request_type, sealed, purpose)) = found else { return Ok(None) };
     if report.status == Status::NotNow {
+        let said_before = tx
+            .prepare_cached("SELECT 1 FROM commands WHERE id = ?1 AND status NOT IN ('Pending', 'Sent')")?
+            .exists([id])?;
         tx.prepare_cached(
             "UPDATE commands SET status = 'NotNow', not_now_at = ?2, deferred = 1
              WHERE id = ?1 AND status IN ('Pending', 'Sent', 'NotNow')",
         )?
         .execute(params![id, tx.now()])?;
-        return Ok(None);
+        let later = Answered { request_type, purpose_is_renewal: purpose == "renewal", later: true };
+        return Ok(Some(later).filter(|_| !said_before));
     }
     let name = seal_name(enrollment_id, uuid);
     let secret = crate::schema::secrets::has_secrets(&request_type, report.answer);
@@ -247,7 +261,7 @@ pub fn report(
         chain.map(|chain| chain.to_string()).filter(|chain| keeps(chain.len())),
         tx.now(),
     ])?;
-    Ok(Some(Answered { request_type, purpose_is_renewal: purpose == "renewal" }))
+    Ok(Some(Answered { request_type, purpose_is_renewal: purpose == "renewal", later: false }))
 }
 
 /// Whether anything still waits for a channel, and how often the least offered of it was offered:

@@ -10,6 +10,7 @@ use plist::Dictionary;
 
 use super::enrollment::{self, Push, State};
 use super::ids::Ids;
+use super::outbox::Draft;
 use super::reply::{Refusal, Reply};
 use super::{Mdm, caller::Caller, claim, escrow, event, queue, sync};
 use crate::clock::HOUR;
@@ -30,6 +31,7 @@ pub(super) async fn handle(
     caller: &Caller,
     ids: Ids,
     message: Dictionary,
+    told: Option<Draft>,
 ) -> Result<Reply, Refusal> {
     let update = Update::read(&message)?;
     let session = mdm.store.peek(|conn| session::find(conn, &caller.identity.session_id))?;
@@ -46,7 +48,15 @@ pub(super) async fn handle(
         .write("token_update", move |tx| {
             let identity = identity::find(tx, &fingerprint)?
                 .ok_or_else(|| Error::Unauthenticated("this certificate was not issued here".into()))?;
-            apply(tx, &seal, &identity, &ids, &update)
+            let before = enrollment::find(tx, &ids.enrollment_id)?.map(|known| known.state);
+            apply(tx, &seal, &identity, &ids, &update)?;
+            match told {
+                // What only claims to be the device is not told as if the device had said it.
+                Some(told) if identity.state != identity::State::Claim => {
+                    told.keep_token_update(tx, &seal, before != Some(State::Enrolled))
+                }
+                _ => Ok(()),
+            }
         })
         .await?;
     Ok(Reply::Empty)

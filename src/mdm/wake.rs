@@ -20,6 +20,7 @@ use crate::apns::{Push, PushResult, Verdict};
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 use crate::error::{Error, Result};
 use crate::id;
+use crate::metric::Counter;
 use crate::storage::Tx;
 
 /// Pauses before a device that did not come is pushed again; the last repeats.
@@ -256,7 +257,17 @@ pub async fn round(mdm: &Mdm) -> Result<usize> {
     }
 }
 
+/// Pushes by what came of them.
+static PUSHES: Counter = Counter::new("russet_pushes_total", "Pushes by what Apple answered.", "outcome");
+
 fn note(tx: &Tx<'_>, due: &Due, answer: &PushResult) -> Result<()> {
+    PUSHES.add(match &answer.verdict {
+        Verdict::Delivered => "delivered",
+        Verdict::TokenRejected { .. } => "token-rejected",
+        Verdict::TryAgain { .. } => "try-again",
+        Verdict::CertificateProblem => "certificate",
+        Verdict::Refused => "refused",
+    });
     contact::pushed(tx, &due.enrollment_id, &answer.to_json().to_string())?;
     let retry = |at: Seconds| -> Result<()> {
         tx.prepare_cached(

@@ -39,6 +39,7 @@ use crate::pki::seal::{self, Seal};
 use crate::pki::tls_names::{Names, machine_host_name};
 use crate::request;
 use crate::storage::{Lock, Store};
+use crate::webhook::Webhook;
 
 /// The socket's name in the data folder.
 pub const SOCKET: &str = "russet.sock";
@@ -58,6 +59,7 @@ pub struct App {
     pub backups: Backups,
     /// In mode `acme`.
     pub acme: Option<Acme>,
+    pub webhook: Webhook,
     pub(super) seal: Seal,
     pub(super) authority: Arc<ArcSwap<Option<Authority>>>,
     pub(super) signer: Arc<ArcSwap<Signer>>,
@@ -151,12 +153,14 @@ impl App {
         };
         let contents = Contents::open(&config.data_dir, &seal)?;
         let renew_before_days = config.enrollment.renew_before_days;
-        let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
+        let webhook = Webhook::open(&config.webhook, &store, &seal).await?;
+        let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days)
+            .telling(webhook.format());
         let backups = Backups::open(config, &store, &seal, &contents).await?;
         let admin = Admin::new(admin::Parts {
             mdm: mdm.clone(),
             backups: backups.clone(),
-            doctor: Doctor::new(config, &mdm, &backups, acme.as_ref(), &server_certificate.chain())?,
+            doctor: Doctor::new(config, &mdm, &backups, acme.as_ref(), &webhook, &server_certificate.chain())?,
             tls: admin::Tls {
                 mode: config.tls.mode.as_str(),
                 chain: server_certificate.chain(),
@@ -169,6 +173,7 @@ impl App {
             },
             organization: organization.into(),
             settings: config::rows(config).into(),
+            webhook: webhook.clone(),
             page_url: page_url(config).into(),
         });
         Ok(Self {
@@ -179,6 +184,7 @@ impl App {
             admin,
             backups,
             acme,
+            webhook,
             seal,
             authority,
             signer,
@@ -215,7 +221,7 @@ impl App {
     pub async fn serve(mut self) -> Result<Running> {
         let people = self.admin.routes();
         let public = if self.config.server.admin_listen.is_empty() {
-            self.device_router().merge(people.clone())
+            self.device_router().merge(people)
         } else {
             // People are served elsewhere; who knocks here is told so without a page.
             self.device_router()
@@ -234,7 +240,7 @@ impl App {
         let asked = tls::config(&self.server_certificate, Some(&self.client_certificates))?;
         let unasked = tls::config(&self.server_certificate, None)?;
         network.serve_tls(listener, asked, public);
-        network.serve_tls(admin, unasked, people);
+        network.serve_tls(admin, unasked, self.admin.inner_routes());
         let public_url = self.config.server.public_url.to_string();
         let mut in_the_clear = self.enroll.trust_routes();
         if let Some(acme) = &self.acme {
@@ -256,8 +262,8 @@ impl App {
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
         let closed = self.store.closed();
-        let Self { lock, store, mdm, enroll, admin, backups, acme, .. } = self;
-        drop((store, mdm, enroll, admin, backups, acme));
+        let Self { lock, store, mdm, enroll, admin, backups, acme, webhook, .. } = self;
+        drop((store, mdm, enroll, admin, backups, acme, webhook));
         if timeout(CLOSING, closed).await.is_err() {
             tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
         }

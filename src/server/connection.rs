@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, interval_at};
 use tracing::debug;
 
+use crate::metric::Gauge;
 use crate::request::Peer;
 use crate::server::budget::{Budget, Purse};
 use crate::server::layers;
@@ -41,6 +42,9 @@ const HURRY: Duration = Duration::from_secs(10);
 const STALLED_LOOKS: u32 = 5;
 /// All header fields of a request; an `Mdm-Signature` with its chain takes about 6 KiB.
 const HEADERS: u32 = 64 * 1024;
+
+/// Connections of devices and people, after their TLS handshake.
+static CONNECTIONS: Gauge = Gauge::new("russet_connections", "Open connections.");
 
 /// What the network tells its connections.
 #[derive(Clone)]
@@ -88,6 +92,7 @@ pub(super) async fn serve<I>(
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let _counted = CONNECTIONS.enter();
     let activity = Arc::new(activity);
     let seen = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {

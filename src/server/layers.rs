@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -20,15 +20,21 @@ use axum::{BoxError, Router};
 use hyper::body::Body as HttpBody;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Request, StatusCode};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span, debug, error, info_span};
 
+use crate::metric::Histogram;
 use crate::request::{Allowance, Peer, RequestId};
 use crate::server::body::Arriving;
 use crate::server::budget::Purse;
 
 pub use crate::request::limit;
+
+/// From the whole header of a request to the header of its reply.
+static REQUESTS: Histogram =
+    Histogram::new("russet_request_duration_seconds", "How long requests took, by route.", "route");
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,7 +54,10 @@ where
         message = Empty,
         status = Empty,
     );
-    let mut response = outcome(router, request, peer, id, purse).instrument(span).await;
+    let began = Instant::now();
+    let route = Matched::default();
+    let mut response = outcome(router, request, peer, id, purse, &route).instrument(span).await;
+    REQUESTS.took(route.0.get().map_or("none", MatchedPath::as_str), began.elapsed());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -61,6 +70,7 @@ async fn outcome<B>(
     peer: Peer,
     id: RequestId,
     purse: &Arc<Purse>,
+    route: &Matched,
 ) -> Response
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
@@ -73,6 +83,7 @@ where
     let (mut parts, incoming) = request.into_parts();
     parts.extensions.insert(peer);
     parts.extensions.insert(id);
+    parts.extensions.insert(route.clone());
     let (body, allowance) = if incoming.is_end_stream() {
         (Body::empty(), None)
     } else {
@@ -155,6 +166,10 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }
 
+/// The route that a request matched, once it is known.
+#[derive(Clone, Default)]
+struct Matched(Arc<OnceLock<MatchedPath>>);
+
 /// Lets every route tell the request's span what it is called.
 pub(super) fn name_routes(router: Router) -> Router {
     router.layer(NameRoute)
@@ -186,6 +201,9 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Named<S> {
     fn call(&mut self, request: Request<Body>) -> S::Future {
         if let Some(route) = request.extensions().get::<MatchedPath>() {
             Span::current().record("route", display(route.as_str()));
+            if let Some(matched) = request.extensions().get::<Matched>() {
+                let _ = matched.0.set(route.clone());
+            }
         }
         self.0.call(request)
     }

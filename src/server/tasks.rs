@@ -21,7 +21,7 @@ use crate::ddm::{self, app_set};
 use crate::enroll::{Signer, session};
 use crate::error::Result;
 use crate::library::upload;
-use crate::mdm::{event, queue, renewal, unfinished, wake};
+use crate::mdm::{event, outbox, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
 use crate::storage::Tx;
 
@@ -63,6 +63,11 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
         Duration::from_secs(60),
         |app| async move { app.backups.make_if_due().await },
     );
+    if app.webhook.format().is_some() {
+        every(tasks, app, "webhook", Duration::from_secs(1), |app| async move {
+            app.webhook.round().await.map(drop)
+        });
+    }
     every(tasks, app, "history", Duration::from_secs(3600), |app| async move { history(&app).await });
 }
 
@@ -177,6 +182,9 @@ async fn history(app: &App) -> Result<()> {
     // Who did what is asked for later than what devices did.
     let year = before.min(clock.now() - 365 * DAY);
     while app.store.write("audit.thin", move |tx| thin_audit(tx, year, AT_ONCE)).await? > 0 {}
+    if app.webhook.format().is_none() && app.store.peek(|conn| outbox::has_old(conn, clock.now()))? {
+        app.store.write("outbox.thin", outbox::forget_old).await?;
+    }
     while app.store.write("unfinished.thin", |tx| unfinished::thin(tx, AT_ONCE)).await? > 0 {}
     while app.store.write("sessions.thin", |tx| session::thin(tx, AT_ONCE)).await? > 0 {}
     let changes = move |tx: &Tx<'_>| ddm::status::change::thin(tx, before, AT_ONCE);

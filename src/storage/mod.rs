@@ -117,6 +117,11 @@ impl Store {
         self.readers.begin()
     }
 
+    /// How many writes wait for the writer.
+    pub fn writes_waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
     /// Told after each commit in which a transaction called [`Tx::wake`].
     pub fn woken(&self) -> &Notify {
         self.writer.woken()

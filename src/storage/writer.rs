@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rusqlite::Connection;
@@ -68,6 +69,8 @@ struct Job {
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: SyncSender<Job>,
+    /// How many were given and not taken yet.
+    waiting: Arc<AtomicUsize>,
     woken: Arc<Notify>,
     /// Counts the commits in which something happened.
     events: watch::Receiver<u64>,
@@ -78,6 +81,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection, clock: Clock) -> Result<Self> {
         let (queue, jobs) = sync_channel(WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = waiting.clone();
         let woken = Arc::new(Notify::new());
         let signal = woken.clone();
         let (open, closed) = watch::channel(());
@@ -85,17 +90,21 @@ impl Writer {
         std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || {
-                run(&connection, &jobs, &clock, &signal, &happened);
+                run(&connection, &jobs, &left, &clock, &signal, &happened);
                 drop(connection);
                 drop(open);
             })
             .map_err(|source| Error::caused("the database's writer cannot be started", source))?;
-        Ok(Self { queue, woken, events, closed })
+        Ok(Self { queue, waiting, woken, events, closed })
     }
 
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut closed = self.closed.clone();
         async move { while closed.changed().await.is_ok() {} }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn woken(&self) -> &Notify {
@@ -113,9 +122,14 @@ impl Writer {
     {
         let (reply, outcome) = oneshot::channel();
         let work = Box::new(move |tx: &Tx<'_>| work(tx).map(|value| Box::new(value) as Box<dyn Any + Send>));
-        self.queue.try_send(Job { name, work, reply }).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::internal("the database's writer has ended"),
+        // Counted before it can be taken, so that the count never goes below nothing.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Job { name, work, reply }).map_err(|refused| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match refused {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Disconnected(_) => Error::internal("the database's writer has ended"),
+            }
         })?;
         let value = outcome
             .await
@@ -131,6 +145,7 @@ impl Writer {
 fn run(
     connection: &Connection,
     jobs: &Receiver<Job>,
+    waiting: &AtomicUsize,
     clock: &Clock,
     woken: &Notify,
     happened: &watch::Sender<u64>,
@@ -142,6 +157,7 @@ fn run(
             let Ok(next) = jobs.try_recv() else { break };
             group.push(next);
         }
+        waiting.fetch_sub(group.len(), Ordering::Relaxed);
         let tx = Tx { connection, now: clock.now(), wake: Cell::new(false), happened: Cell::new(false) };
         let answers = commit(&tx, &mut group);
         if tx.wake.get() {

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 11] = [
     &["ddm", "apns", "content"],
     &["pki"],
     &["schema", "storage", "https", "mail"],
-    &["config", "error", "id", "clock", "request", "plist", "finding"],
+    &["config", "error", "id", "clock", "request", "plist", "finding", "metric"],
 ];
 
 /// Leaf files that others of the last line may use: they know nothing themselves.

@@ -29,3 +29,4 @@ mod push_certificate;
 mod renewal;
 mod tls;
 mod updates;
+mod webhook;

@@ -53,7 +53,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// How it ended, and Apple's error chain. An item that failed inside an Acknowledged answer to
     /// Settings is a failure: the device did not do what was asked.
-    pub(super) fn outcome(&self, request_type: &str) -> (Status, Option<Json>) {
+    pub fn outcome(&self, request_type: &str) -> (Status, Option<Json>) {
         let Some(answer) = self.answer.as_dictionary() else { return (self.status, None) };
         if let Some(chain) = answer.get("ErrorChain") {
             return (self.status, Some(to_json(chain)));

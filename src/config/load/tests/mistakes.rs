@@ -194,3 +194,18 @@ fn mistakes_and_debug_never_repeat_a_secret() {
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!report(&config, None, &[], &[]).contains("hunter2"));
 }
+
+#[test]
+fn a_webhook_in_our_own_network_is_refused_unless_it_is_meant() {
+    for url in
+        ["https://127.0.0.1/x", "https://localhost:1/", "https://[fd00::1]/", "http://169.254.169.254/latest"]
+    {
+        let text = format!("[webhook]\nsecret = \"x\"\nurl = \"{url}\"");
+        assert_mistake(&text, "3: webhook.url: ", "`allow_private = true`");
+        read(&format!("{text}\nallow_private = true")).unwrap();
+    }
+    let plain = "[webhook]\nurl = \"http://hook.example.org/\"\nformat = \"micromdm\"";
+    assert_mistake(plain, "2: webhook.url: ", "https://");
+    assert_mistake("[webhook]\nformat = \"micro\"", "2: webhook.format: ", "micromdm");
+    assert_mistake("[webhook]\ntimeout = \"1h\"", "2: webhook.timeout: ", "120 seconds");
+}
