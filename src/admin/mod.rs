@@ -18,16 +18,19 @@ mod auth;
 mod background_task;
 mod backup;
 mod body;
+mod calendar;
 mod claim;
 mod command;
 mod compliance;
 mod declaration;
 mod enrollment;
+mod expiry;
 mod fleet;
 mod group;
 mod invitation;
 mod kmfddm;
 mod kmfddm_status;
+mod mail;
 mod nanohub;
 mod package;
 mod page;
@@ -69,6 +72,7 @@ use crate::content;
 use crate::ddm::update::catalogue::LARGEST as CATALOGUE_LIMIT;
 use crate::enroll::guesses::Guesses;
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::mdm::Mdm;
 use crate::request;
 use auth::Scope;
@@ -94,6 +98,7 @@ pub struct Admin {
 pub struct Parts {
     pub mdm: Mdm,
     pub backups: Backups,
+    pub expiry: Expiry,
     /// Where people reach the page: an origin, without a slash at its end.
     pub page_url: Arc<str>,
 }
@@ -127,6 +132,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/enrollments/{id}/status", Read, get(status::status)),
         ("/api/v1/enrollments/{id}/updates", Read, get(update::show)),
         ("/api/v1/enrollments/{id}/apps", Read, get(app::list)),
+        ("/api/v1/enrollments/{id}/revoke-identity", Admin, post(enrollment::revoke_identity)),
         ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
         ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
         ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
@@ -209,6 +215,11 @@ fn table() -> Vec<Route> {
         ("/api/v1/backups/{name}/content", Admin, get(backup::content)),
         ("/api/v1/recovery-key", Admin, get(backup::recovery_key)),
         ("/api/v1/recovery-key/written-down", Admin, post(backup::written_down)),
+        ("/api/v1/expiry", Read, get(expiry::list)),
+        ("/api/v1/mail/test", Admin, post(mail::test)),
+        ("/api/v1/calendar", Read, get(calendar::list)),
+        ("/api/v1/calendar", Admin, post(calendar::post)),
+        ("/api/v1/calendar/{number}", Admin, delete(calendar::delete)),
         ("/api/v1/tokens", Read, get(token::list)),
         ("/api/v1/tokens", Admin, post(token::post)),
         ("/api/v1/tokens/{name}", Read, get(token::show)),
@@ -288,6 +299,7 @@ impl Admin {
             router.route(path, methods.layer(door))
         });
         api.merge(page::routes())
+            .merge(calendar::routes())
             .fallback(async || {
                 Refusal::new(axum::http::StatusCode::NOT_FOUND, "there is nothing at this address")
             })

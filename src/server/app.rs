@@ -30,8 +30,9 @@ use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::mdm::{self, Mdm, caller::Proxy, listing};
-use crate::pki::authority::Authority;
+use crate::pki::authority::{Authority, Lifetimes};
 use crate::pki::seal::{self, Seal};
 use crate::pki::tls_names::{Names, machine_host_name};
 use crate::request;
@@ -53,6 +54,7 @@ pub struct App {
     pub enroll: Enroll,
     pub admin: Admin,
     pub backups: Backups,
+    pub expiry: Expiry,
     pub(super) seal: Seal,
     pub(super) authority: Arc<ArcSwap<Option<Authority>>>,
     pub(super) signer: Arc<ArcSwap<Signer>>,
@@ -76,7 +78,8 @@ impl App {
         let seal = open_seal(&store, &config.data_dir, credentials.as_deref()).await?;
 
         let organization = config.organization.name.as_str();
-        let authority = Authority::open(&store, &seal, organization, config.enrollment.ca_days).await?;
+        let lifetimes = lifetimes(config);
+        let authority = Authority::open(&store, &seal, organization, lifetimes).await?;
         let client_certificates = ClientCertificates::default();
         if let Some(authority) = &authority {
             client_certificates.name_authority(authority.subject_der());
@@ -86,7 +89,7 @@ impl App {
             .and_host(config.admin.host.as_deref());
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
-                let (pair, signer) = self_signed(&store, &seal, organization, &names, None).await?;
+                let (pair, signer) = self_signed(&store, &seal, organization, &names, lifetimes, None).await?;
                 (ServerCertificate::new(pair)?, signer, None)
             }
             TlsMode::Files { certificate, private_key } => {
@@ -121,9 +124,13 @@ impl App {
         let renew_before_days = config.enrollment.renew_before_days;
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
         let backups = Backups::open(config, &store, &seal, &contents).await?;
+        let presents = server_certificate.clone();
+        let presented = move || presents.pair().chain.first().map(|leaf| leaf.to_vec());
+        let expiry = Expiry::open(config, &store, Arc::new(presented))?;
         let admin = Admin::new(admin::Parts {
             mdm: mdm.clone(),
             backups: backups.clone(),
+            expiry: expiry.clone(),
             page_url: page_url(config).into(),
         });
         Ok(Self {
@@ -133,6 +140,7 @@ impl App {
             enroll,
             admin,
             backups,
+            expiry,
             seal,
             authority,
             signer,
@@ -147,6 +155,11 @@ impl App {
     /// The configuration that it was opened with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// How long what it certifies is valid.
+    pub fn lifetimes(&self) -> Lifetimes {
+        lifetimes(&self.config)
     }
 
     /// What the command line gets over the socket: the API and nothing else.
@@ -206,8 +219,8 @@ impl App {
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
         let closed = self.store.closed();
-        let Self { lock, store, mdm, enroll, admin, backups, .. } = self;
-        drop((store, mdm, enroll, admin, backups));
+        let Self { lock, store, mdm, enroll, admin, backups, expiry, .. } = self;
+        drop((store, mdm, enroll, admin, backups, expiry));
         if timeout(CLOSING, closed).await.is_err() {
             tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
         }
@@ -255,6 +268,10 @@ async fn flush(mdm: &Mdm, store: &Store) {
     if let Err(error) = mdm.contacts.flush(store).await {
         tracing::error!(error = error.chain(), "the last contacts of devices were not written");
     }
+}
+
+fn lifetimes(config: &Config) -> Lifetimes {
+    Lifetimes { ca_days: config.enrollment.ca_days, identity_days: config.enrollment.identity_days }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_updates.sql"),
     include_str!("migrations/0005_packages.sql"),
     include_str!("migrations/0006_backups.sql"),
+    include_str!("migrations/0010_expiry.sql"),
 ];
 
 /// The newest schema that this program knows.
