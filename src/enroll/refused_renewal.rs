@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** one row for each device, written at most once a minute.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Enroll, session};
@@ -25,7 +27,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn note(enroll: &Enroll, request: &Request, words: &'static str) -> Result<()> {
+pub(super) async fn note(enroll: &Enroll, request: &Request, words: Cow<'static, str>) -> Result<()> {
     let now = enroll.store.clock().now();
     let whose = enroll.store.peek(|conn| {
         let Some(device) = device(conn, request)? else { return Ok(None) };

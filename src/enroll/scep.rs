@@ -9,6 +9,7 @@
 //! **Invariant:** of all certificates issued for one challenge, at most one is ever usable, and the
 //! CA's key is used in the `workshop` alone, for refusals too.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -267,7 +268,7 @@ async fn answer(enroll: &Enroll, body: Bytes) -> Result<Vec<u8>> {
                 }
                 Err(Denied::Failed(error)) => return Err(error),
                 Err(Denied::Policy(info, words)) => {
-                    tracing::info!(refused = words, "a SCEP request was refused");
+                    tracing::info!(refused = &*words, "a SCEP request was refused");
                     refused_renewal::note(enroll, &request, words).await?;
                     (request.transaction, info, known)
                 }
@@ -287,14 +288,20 @@ fn made(reply: Result<Vec<u8>, cms::CmsError>) -> Result<Vec<u8>> {
 
 /// Why there is no certificate.
 enum Denied {
-    Policy(FailInfo, &'static str),
+    Policy(FailInfo, Cow<'static, str>),
     Failed(Error),
+}
+
+impl Denied {
+    fn policy(words: &'static str) -> Self {
+        Self::Policy(FailInfo::BadRequest, words.into())
+    }
 }
 
 impl From<Error> for Denied {
     fn from(error: Error) -> Self {
         match error {
-            Error::Invalid { .. } => Self::Policy(FailInfo::BadRequest, "the request cannot be granted"),
+            Error::Invalid { words, .. } => Self::Policy(FailInfo::BadRequest, words.into()),
             other => Self::Failed(other),
         }
     }
@@ -377,12 +384,12 @@ fn right(conn: &rusqlite::Connection, request: &Request, now: Seconds) -> Result
             let session =
                 challenge.map(|challenge| session::by_challenge(conn, challenge)).transpose()?.flatten();
             let session = session
-                .ok_or(Denied::Policy(FailInfo::BadRequest, "the challenge is missing or not one of ours"))?;
+                .ok_or_else(|| Denied::policy("the challenge is missing or not one of ours"))?;
             may_ask(conn, &session, now)?;
             Ok(Right::Challenge(Box::new(session)))
         }
         MessageType::RenewalReq => {
-            let denied = |words| Denied::Policy(FailInfo::BadRequest, words);
+            let denied = Denied::policy;
             let identity = identity::find(conn, request.signer.fingerprint())?
                 .ok_or(denied("the certificate to be renewed is not ours"))?;
             if identity.state != State::Pinned || identity.is_expired(now) {
@@ -398,7 +405,7 @@ fn right(conn: &rusqlite::Connection, request: &Request, now: Seconds) -> Result
 }
 
 fn may_ask(conn: &rusqlite::Connection, session: &Session, now: Seconds) -> Result<(), Denied> {
-    let denied = |words| Err(Denied::Policy(FailInfo::BadRequest, words));
+    let denied = |words| Err(Denied::policy(words));
     if session.expires_at <= now {
         return denied("the challenge has expired");
     }

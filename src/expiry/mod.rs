@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::apns::certificate as push_certificate;
 use crate::clock::{DAY, Seconds, rfc3339};
@@ -198,6 +199,8 @@ struct Parts {
     lifetimes: Lifetimes,
     renew_before: Seconds,
     mailer: Option<Mailer>,
+    /// Held by who sends what waits: two would send it twice.
+    sending: Mutex<()>,
     organization: String,
     public_url: String,
     host: String,
@@ -224,6 +227,7 @@ impl Expiry {
             lifetimes: Lifetimes { ca_days: enrollment.ca_days, identity_days: enrollment.identity_days },
             renew_before: i64::from(enrollment.renew_before_days) * DAY,
             mailer: Mailer::open(&config.mail)?,
+            sending: Mutex::default(),
             organization: config.organization.name.clone(),
             public_url: config.server.public_url.to_string(),
             host: config.public_host().to_owned(),

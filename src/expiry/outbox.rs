@@ -94,6 +94,7 @@ fn next(conn: &Connection, after: i64, now: Seconds) -> Result<Option<Waiting>> 
 pub async fn round(expiry: &Expiry) -> Result<usize> {
     let Some(mailer) = &expiry.0.mailer else { return Ok(0) };
     let store = &expiry.0.store;
+    let _sending = expiry.0.sending.lock().await;
     let (mut last, mut sent) = (0, 0);
     loop {
         let now = store.clock().now();

@@ -190,6 +190,11 @@ impl Authority {
         std::iter::once(self).chain(&self.0.earlier)
     }
 
+    /// Whether one of those before it has ended, and is to be forgotten.
+    pub fn knows_ended(&self, now: Seconds) -> bool {
+        self.0.earlier.iter().any(|own| own.0.not_after <= now)
+    }
+
     /// Whether its successor has to be made now.
     pub fn is_due(&self, lifetimes: Lifetimes, now: Seconds) -> bool {
         let Loaded { not_before, not_after, .. } = *self.0;

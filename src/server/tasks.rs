@@ -111,9 +111,8 @@ impl App {
         let config = self.config();
         let organization = config.organization.name.as_str();
         let (lifetimes, now) = (self.lifetimes(), self.store.clock().now());
-        let is_due = (**self.authority.load()).as_ref().is_none_or(|own| own.is_due(lifetimes, now));
-        if is_due {
-            let before = self.authority.load_full();
+        let before = self.authority.load_full();
+        if (*before).as_ref().is_none_or(|own| own.is_due(lifetimes, now) || own.knows_ended(now)) {
             let made = Authority::open(&self.store, &self.seal, organization, lifetimes).await?;
             if let Some(made) = made {
                 let is_successor =
