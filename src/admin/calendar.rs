@@ -83,7 +83,9 @@ async fn show(
         if admin.guesses.miss(address, "calendar addresses", admin.now()) {
             return Err(Refusal::too_many());
         }
-        return Err(Error::NotFound("calendar at this address; make a new one with: russet calendar".into()).into());
+        return Err(
+            Error::NotFound("calendar at this address; make a new one with: russet calendar".into()).into()
+        );
     }
     let expiry = admin.expiry.clone();
     let text = super::blocking(move || calendar::calendar(&expiry)).await?;

@@ -39,7 +39,9 @@ impl Calendar {
                     say(format!("{made:#}"));
                 } else {
                     say(made["url"].as_str().unwrap_or_default());
-                    complain("Whoever has this address can read when your certificates end, and nothing else.");
+                    complain(
+                        "Whoever has this address can read when your certificates end, and nothing else.",
+                    );
                 }
             }
             Some(Command::List) => {
@@ -49,9 +51,15 @@ impl Calendar {
                     return Ok(());
                 }
                 for feed in &feeds {
-                    let text = |key: &str| feed[key].as_str().map_or_else(|| "-".into(), crate::id::printable);
+                    let text =
+                        |key: &str| feed[key].as_str().map_or_else(|| "-".into(), crate::id::printable);
                     let revoked = if feed["revoked_at"].is_null() { "" } else { " revoked" };
-                    say(format!("{:<5} {} by {}{revoked}", feed["id"], text("created_at"), text("created_by")));
+                    say(format!(
+                        "{:<5} {} by {}{revoked}",
+                        feed["id"],
+                        text("created_at"),
+                        text("created_by")
+                    ));
                 }
             }
             Some(Command::Revoke { number }) => {

@@ -127,7 +127,10 @@ impl Show {
         if self.json {
             say(format!("{revoked:#}"));
         } else {
-            say(format!("Revoked {}. The device is refused until it enrolls again with a link.", revoked["revoked"]));
+            say(format!(
+                "Revoked {}. The device is refused until it enrolls again with a link.",
+                revoked["revoked"]
+            ));
         }
         Ok(())
     }

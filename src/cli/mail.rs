@@ -29,7 +29,8 @@ impl Mail {
             say(format!("{sent:#}"));
             return Ok(());
         }
-        let to: Vec<&str> = sent["to"].as_array().into_iter().flatten().filter_map(|to| to.as_str()).collect();
+        let to: Vec<&str> =
+            sent["to"].as_array().into_iter().flatten().filter_map(|to| to.as_str()).collect();
         let answer = crate::id::printable(sent["answer"].as_str().unwrap_or_default());
         say(format!("Sent to {}; the server said: {answer}", to.join(", ")));
         Ok(())

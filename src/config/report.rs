@@ -9,8 +9,8 @@ use std::fmt::{Debug, Display};
 use std::path::Path;
 
 use super::{
-    Acme, Appliance, Backup, Challenge, Config, Enrollment, Identity, Level, Location, Log, LogFormat, Mail, MailTls,
-    Network, Organization, Server, Tls, TlsMode, Updates, Wifi,
+    Acme, Appliance, Backup, Challenge, Config, Enrollment, Identity, Level, Location, Log, LogFormat, Mail,
+    MailTls, Network, Organization, Server, Tls, TlsMode, Updates, Wifi,
 };
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 

@@ -51,7 +51,8 @@ pub fn trust(identifier: &str, organization: &str, anchors: &[&[u8]]) -> Vec<u8>
     profile.insert("PayloadDisplayName".into(), format!("Trust the server of {organization}").into());
     profile.insert("PayloadOrganization".into(), organization.to_owned().into());
     let roots = anchors.iter().enumerate();
-    let roots = roots.map(|(number, anchor)| root(&format!("{identifier}.trust"), organization, number, anchor));
+    let roots =
+        roots.map(|(number, anchor)| root(&format!("{identifier}.trust"), organization, number, anchor));
     profile.insert("PayloadContent".into(), Value::Array(roots.collect()));
     crate::plist::to_xml(&Value::Dictionary(profile))
 }

@@ -383,8 +383,8 @@ fn right(conn: &rusqlite::Connection, request: &Request, now: Seconds) -> Result
             let challenge = request.csr.challenge().filter(|challenge| !challenge.is_empty());
             let session =
                 challenge.map(|challenge| session::by_challenge(conn, challenge)).transpose()?.flatten();
-            let session = session
-                .ok_or_else(|| Denied::policy("the challenge is missing or not one of ours"))?;
+            let session =
+                session.ok_or_else(|| Denied::policy("the challenge is missing or not one of ours"))?;
             may_ask(conn, &session, now)?;
             Ok(Right::Challenge(Box::new(session)))
         }

@@ -150,8 +150,8 @@ fn thin(tx: &Tx<'_>, before: Seconds) -> Result<()> {
 
 /// How many alerts were given for each kind and day.
 pub(super) fn counts(conn: &Connection) -> Result<Vec<(String, i64, i64)>> {
-    let mut statement =
-        conn.prepare_cached("SELECT kind, days, COUNT(*) FROM alerts GROUP BY kind, days ORDER BY kind, days")?;
+    let mut statement = conn
+        .prepare_cached("SELECT kind, days, COUNT(*) FROM alerts GROUP BY kind, days ORDER BY kind, days")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -167,8 +167,13 @@ fn mail(given: &[Alert], host: &str) -> (String, String) {
         body.push_str(&format!("{}\n{}\n\n", alert.words, alert.remedy));
     }
     if given.len() > IN_ONE_MAIL {
-        body.push_str(&format!("And {} more; see them all with: russet expiry\n\n", given.len() - IN_ONE_MAIL));
+        body.push_str(&format!(
+            "And {} more; see them all with: russet expiry\n\n",
+            given.len() - IN_ONE_MAIL
+        ));
     }
-    body.push_str(&format!("Sent by the Russet server at {host}. Each is told once at 60, 30, 14, 7, 3 and 1 days.\n"));
+    body.push_str(&format!(
+        "Sent by the Russet server at {host}. Each is told once at 60, 30, 14, 7, 3 and 1 days.\n"
+    ));
     (subject, body)
 }

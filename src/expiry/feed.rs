@@ -45,10 +45,16 @@ pub fn create(tx: &Tx<'_>, created_by: &str) -> Result<(i64, String)> {
 
 /// Every address, the newest first.
 pub fn list(conn: &Connection) -> Result<Vec<Feed>> {
-    let mut statement = conn
-        .prepare_cached("SELECT id, created_at, created_by, revoked_at FROM calendar_feeds ORDER BY id DESC")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT id, created_at, created_by, revoked_at FROM calendar_feeds ORDER BY id DESC",
+    )?;
     let rows = statement.query_map([], |row| {
-        Ok(Feed { id: row.get(0)?, created_at: row.get(1)?, created_by: row.get(2)?, revoked_at: row.get(3)? })
+        Ok(Feed {
+            id: row.get(0)?,
+            created_at: row.get(1)?,
+            created_by: row.get(2)?,
+            revoked_at: row.get(3)?,
+        })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

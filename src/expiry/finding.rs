@@ -4,6 +4,7 @@ use super::{Ends, Expiry, Kind, outbox};
 use crate::clock::{Seconds, rfc3339};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
+use crate::mdm::ending;
 
 /// How many devices a finding names.
 const NAMED: usize = 10;
@@ -18,6 +19,10 @@ pub fn findings(expiry: &Expiry) -> Result<Vec<Finding>> {
     let mut found: Vec<Finding> = all.iter().filter_map(|ends| of_own(ends, now)).collect();
     let identities: Vec<&Ends> = all.iter().filter(|ends| ends.kind == Kind::DeviceIdentity).collect();
     found.extend(of_identities(&identities, now));
+    if let Some(next) = (expiry.0.watched.next_root)().filter(|next| next.urgent_from <= now) {
+        let without = expiry.0.store.peek(|conn| ending::profiles_until(conn, next.made_at))?;
+        found.extend(of_next_root(&without));
+    }
     if expiry.0.mailer.is_some()
         && let Some(trouble) = expiry.0.store.peek(outbox::trouble)?
     {
@@ -25,7 +30,10 @@ pub fn findings(expiry: &Expiry) -> Result<Vec<Finding>> {
             code: "mail-not-sent",
             subject: trouble.subject,
             severity: Severity::Warning,
-            seen: format!("The last alert could not be mailed, after {} tries: {}", trouble.attempts, trouble.answer),
+            seen: format!(
+                "The last alert could not be mailed, after {} tries: {}",
+                trouble.attempts, trouble.answer
+            ),
             means: "Nobody is warned by mail before something ends.".into(),
             remedy: "Correct [mail] in russet.toml, restart, and try: russet mail test.".into(),
         });
@@ -47,7 +55,9 @@ fn of_own(ends: &Ends, now: Seconds) -> Option<Finding> {
         Kind::EnrollmentCa => {
             ("enrollment-ca-ends", "When it has ended no device can enroll or renew its identity.")
         }
-        Kind::ProfileSigner => ("profile-signer-ends", "When it has ended, profiles are shown as not verified."),
+        Kind::ProfileSigner => {
+            ("profile-signer-ends", "When it has ended, profiles are shown as not verified.")
+        }
         Kind::DeviceIdentity => return None,
     };
     if ends.succeeded {
@@ -67,6 +77,21 @@ fn of_own(ends: &Ends, now: Seconds) -> Option<Finding> {
     Some(Finding { code, subject: ends.subject.clone(), severity, seen, means, remedy })
 }
 
+fn of_next_root(without: &[String]) -> Option<Finding> {
+    if without.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = without.iter().take(NAMED).map(String::as_str).collect();
+    Some(Finding {
+        code: "tls-authority-ends",
+        subject: listed(&names, without.len()),
+        severity: Severity::Warning,
+        seen: format!("{} devices have not got the TLS root that takes over soon.", without.len()),
+        means: "When it has taken over they do not trust this server and have to enroll again.".into(),
+        remedy: "Switch them on and let them connect: they are sent it at once.".into(),
+    })
+}
+
 fn of_identities(all: &[&Ends], now: Seconds) -> Vec<Finding> {
     let mut found = Vec::new();
     let (ended, left): (Vec<&Ends>, Vec<&Ends>) = all.iter().partition(|ends| ends.not_after <= now);
@@ -74,7 +99,8 @@ fn of_identities(all: &[&Ends], now: Seconds) -> Vec<Finding> {
         found.push(Finding {
             code: "identities-end",
             subject: named(&ended),
-            severity: Severity::Failing,
+            // A device that is lost for good is no reason for the whole server to be called ill.
+            severity: Severity::Warning,
             seen: format!("The identities of {} devices have ended.", ended.len()),
             means: "Each may connect for a year after that, to be renewed and for nothing else.".into(),
             remedy: Kind::DeviceIdentity.remedy().into(),
@@ -98,15 +124,21 @@ fn of_identities(all: &[&Ends], now: Seconds) -> Vec<Finding> {
             subject: named(&failing),
             severity: Severity::Warning,
             seen: format!("The identities of {} devices should have been renewed. {answer}", failing.len()),
-            means: format!("The first ends at {}; then that device is not managed any more.", rfc3339(first.not_after)),
+            means: format!(
+                "The first ends at {}; then that device is not managed any more.",
+                rfc3339(first.not_after)
+            ),
             remedy: Kind::DeviceIdentity.remedy().into(),
         });
     }
     if found.is_empty()
         && let Some(first) = all.first()
     {
-        let seen =
-            format!("The identities of {} devices are good; the first ends at {}.", all.len(), rfc3339(first.not_after));
+        let seen = format!(
+            "The identities of {} devices are good; the first ends at {}.",
+            all.len(),
+            rfc3339(first.not_after)
+        );
         found.push(Finding::ok("identities-end", "devices", seen));
     }
     found
@@ -114,7 +146,11 @@ fn of_identities(all: &[&Ends], now: Seconds) -> Vec<Finding> {
 
 fn named(devices: &[&Ends]) -> String {
     let names: Vec<&str> = devices.iter().take(NAMED).map(|ends| ends.subject.as_str()).collect();
-    let more = devices.len().saturating_sub(NAMED);
+    listed(&names, devices.len())
+}
+
+fn listed(names: &[&str], all: usize) -> String {
+    let more = all.saturating_sub(names.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", names.join(", "))
 }

@@ -52,7 +52,11 @@ pub fn metrics(expiry: &Expiry) -> Result<Vec<Sample>> {
             value: count(&|left| left > 0 && left <= within * DAY),
         });
     }
-    samples.push(Sample { name: "russet_identities_ended", labels: Vec::new(), value: count(&|left| left <= 0) });
+    samples.push(Sample {
+        name: "russet_identities_ended",
+        labels: Vec::new(),
+        value: count(&|left| left <= 0),
+    });
     let late = identities.iter().filter(|ends| ends.late).count();
     samples.push(Sample {
         name: "russet_identities_renewal_late",

@@ -34,7 +34,7 @@ use crate::mdm::ending::{self, Attempt};
 use crate::mdm::enrollment;
 use crate::pki::authority::{self, Lifetimes, Listed};
 use crate::pki::certificate::Certificate;
-use crate::pki::tls_authority::renewed_before;
+use crate::pki::tls_authority::{Next, renewed_before};
 use crate::storage::Store;
 
 pub use finding::findings;
@@ -183,8 +183,14 @@ impl Ends {
     }
 }
 
-/// Answers the TLS certificate that is presented now, DER.
-pub type Presented = Arc<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
+/// What `server` presents, asked whenever it is needed.
+#[derive(Clone)]
+pub struct Watched {
+    /// The TLS certificate that is presented now, DER.
+    pub tls_certificate: Arc<dyn Fn() -> Option<Vec<u8>> + Send + Sync>,
+    /// The TLS root that devices have to get before it takes over.
+    pub next_root: Arc<dyn Fn() -> Option<Next> + Send + Sync>,
+}
 
 /// The part of the server that watches what ends; a cheap handle.
 #[derive(Clone)]
@@ -192,7 +198,7 @@ pub struct Expiry(Arc<Parts>);
 
 struct Parts {
     store: Store,
-    presented: Presented,
+    watched: Watched,
     /// Whether the server renews its TLS certificate.
     tls_renews: bool,
     self_signed: bool,
@@ -217,16 +223,16 @@ impl Expiry {
     ///
     /// # Errors
     /// The trust file of `[mail]` cannot be used.
-    pub fn open(config: &Config, store: &Store, presented: Presented) -> Result<Self> {
+    pub fn open(config: &Config, store: &Store, watched: Watched) -> Result<Self> {
         let enrollment = &config.enrollment;
         Ok(Self(Arc::new(Parts {
             store: store.clone(),
-            presented,
+            watched,
             tls_renews: !matches!(config.tls.mode, TlsMode::Files { .. }),
             self_signed: matches!(config.tls.mode, TlsMode::SelfSigned),
             lifetimes: Lifetimes { ca_days: enrollment.ca_days, identity_days: enrollment.identity_days },
             renew_before: i64::from(enrollment.renew_before_days) * DAY,
-            mailer: Mailer::open(&config.mail)?,
+            mailer: Mailer::open(&config.mail, config.public_host())?,
             sending: Mutex::default(),
             organization: config.organization.name.clone(),
             public_url: config.server.public_url.to_string(),
@@ -240,7 +246,7 @@ impl Expiry {
     /// The database's.
     pub fn all(&self) -> Result<Vec<Ends>> {
         let now = self.0.store.clock().now();
-        let presented = (self.0.presented)();
+        let presented = (self.0.watched.tls_certificate)();
         let mut all = self.0.store.peek(|conn| {
             let mut all = self.own(conn, presented.as_deref(), now)?;
             all.extend(push_certificates(conn)?);
@@ -280,7 +286,9 @@ impl Expiry {
             let signer = listed.profile_signer.as_ref().map(|signer| signer.certificate.as_slice());
             all.extend(signer.and_then(|der| of_der(Kind::ProfileSigner, der, now, renewed_before)));
         }
-        if let Some(mut tls) = presented.and_then(|der| of_der(Kind::TlsCertificate, der, now, renewed_before)) {
+        if let Some(mut tls) =
+            presented.and_then(|der| of_der(Kind::TlsCertificate, der, now, renewed_before))
+        {
             if !self.0.tls_renews {
                 tls.ends.renews_itself = false;
                 tls.ends.late = false;
@@ -329,12 +337,7 @@ struct Aged {
 }
 
 /// Authorities, the newest first: the newest that is valid is renewed, the others were.
-fn in_turn(
-    kind: Kind,
-    listed: &[Listed],
-    now: Seconds,
-    lead: impl Fn(Seconds) -> Seconds,
-) -> Vec<Aged> {
+fn in_turn(kind: Kind, listed: &[Listed], now: Seconds, lead: impl Fn(Seconds) -> Seconds) -> Vec<Aged> {
     let mut all: Vec<Aged> = Vec::new();
     for one in listed {
         let Some(mut aged) = of_der(kind, &one.certificate, now, &lead) else { continue };

@@ -14,20 +14,8 @@ use crate::mdm::event;
 use crate::storage::Tx;
 
 /// The pauses after each failure; then it is given up.
-const PAUSES: [Seconds; 12] = [
-    MINUTE,
-    5 * MINUTE,
-    15 * MINUTE,
-    HOUR,
-    4 * HOUR,
-    8 * HOUR,
-    12 * HOUR,
-    DAY,
-    DAY,
-    DAY,
-    DAY,
-    DAY,
-];
+const PAUSES: [Seconds; 12] =
+    [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY, DAY, DAY, DAY, DAY];
 /// So many may wait; the oldest gives way.
 const MOST_WAITING: i64 = 200;
 /// How long what became of a mail is kept.
@@ -56,10 +44,8 @@ pub fn enqueue(tx: &Tx<'_>, subject: &str, body: &str) -> Result<()> {
          WHERE id IN (SELECT id FROM outbox_mail WHERE due_at IS NOT NULL ORDER BY id DESC LIMIT -1 OFFSET ?1)",
     )?
     .execute([MOST_WAITING - 1])?;
-    tx.prepare_cached(
-        "INSERT INTO outbox_mail (subject, body, queued_at, due_at) VALUES (?1, ?2, ?3, ?3)",
-    )?
-    .execute(params![subject, body, now])?;
+    tx.prepare_cached("INSERT INTO outbox_mail (subject, body, queued_at, due_at) VALUES (?1, ?2, ?3, ?3)")?
+        .execute(params![subject, body, now])?;
     Ok(())
 }
 

@@ -20,7 +20,8 @@ impl Bench {
         let store = Store::open(folder.path(), clock.clone()).unwrap();
         let mut config = Config::default();
         config.tls.mode = TlsMode::Files { certificate: "x".into(), private_key: "y".into() };
-        let expiry = Expiry::open(&config, &store, Arc::new(|| None)).unwrap();
+        let watched = Watched { tls_certificate: Arc::new(|| None), next_root: Arc::new(|| None) };
+        let expiry = Expiry::open(&config, &store, watched).unwrap();
         Self { expiry, clock, _folder: folder }
     }
 
@@ -132,7 +133,10 @@ fn a_calendar_keeps_to_its_lines_whatever_a_subject_says() {
     assert_eq!((count("BEGIN:VEVENT"), count("END:VEVENT")), (2, 2));
     // What renews by itself alarms nobody.
     assert_eq!((count("BEGIN:VALARM"), count("END:VALARM")), (6, 6));
-    assert!(unfolded.contains("TRIGGER:-P60D\r\n") && unfolded.contains("X-WR-CALNAME:Certificates of Example\\; School"));
+    assert!(
+        unfolded.contains("TRIGGER:-P60D\r\n")
+            && unfolded.contains("X-WR-CALNAME:Certificates of Example\\; School")
+    );
     assert!(unfolded.contains("DTSTART:20260501T000000Z\r\n"), "{unfolded}");
     assert!(unfolded.contains("ö\\;\\,\\\\"));
 }

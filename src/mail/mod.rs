@@ -6,6 +6,7 @@
 //! **Invariant:** nothing of a subject or a text can become a header or another recipient.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::address::Envelope;
@@ -13,6 +14,7 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use crate::clock::Seconds;
@@ -34,7 +36,7 @@ pub struct Mailer {
     from: Address,
     to: Vec<Address>,
     server: String,
-    /// Its name alone, for Message-ID.
+    /// Our own name, for the greeting and Message-ID.
     host: String,
 }
 
@@ -52,15 +54,19 @@ pub struct NotSent {
 }
 
 impl Mailer {
-    /// The way that `[mail]` describes; nothing where there is no server. Connects to nothing.
+    /// The way that `[mail]` describes; nothing where there is no server. `host` is our own name. Connects
+    /// to nothing.
     ///
     /// # Errors
     /// The trust file cannot be read or holds no certificate.
-    pub fn open(config: &Mail) -> Result<Option<Self>> {
+    pub fn open(config: &Mail, host: &str) -> Result<Option<Self>> {
         let (Some(server), Some(from)) = (&config.server, &config.from) else { return Ok(None) };
         let address = |text: &str| {
             text.parse::<Address>().map_err(|source| {
-                Error::caused(format!("{} cannot be sent mail to; correct [mail]", id::printable(text)), source)
+                Error::caused(
+                    format!("{} cannot be sent mail to; correct [mail]", id::printable(text)),
+                    source,
+                )
             })
         };
         let unusable = |source| Error::caused("TLS for mail cannot be prepared", source);
@@ -83,6 +89,11 @@ impl Mailer {
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server.host.clone())
             .port(server.port)
+            .hello_name(match host.parse() {
+                Ok(IpAddr::V4(address)) => ClientId::Ipv4(address),
+                Ok(IpAddr::V6(address)) => ClientId::Ipv6(address),
+                Err(_) => ClientId::Domain(host.to_owned()),
+            })
             .tls(tls)
             .timeout(Some(PATIENCE));
         if let (Some(user), Some(password)) = (&config.user, &config.password) {
@@ -93,7 +104,7 @@ impl Mailer {
             from: address(from)?,
             to: config.to.iter().map(|to| address(to)).collect::<Result<_>>()?,
             server: server.to_string(),
-            host: server.host.clone(),
+            host: host.to_owned(),
         }))
     }
 
@@ -158,18 +169,26 @@ impl Mailer {
         let cause = told(&cause);
         let server = &self.server;
         if error.is_timeout() {
-            return format!("{server} did not answer in time ({cause}); check [mail] server and the way to it");
+            return format!(
+                "{server} did not answer in time ({cause}); check [mail] server and the way to it"
+            );
         }
         if error.is_tls() || cause.contains("certificate") {
             return format!("TLS with {server} failed ({cause}); check [mail] tls and trust");
         }
         match error.status().map(u16::from) {
             Some(530 | 534 | 535) => {
-                format!("{server} does not take the user name and password ({cause}); check [mail] user and password")
+                format!(
+                    "{server} does not take the user name and password ({cause}); check [mail] user and password"
+                )
             }
-            Some(code) if code >= 500 => format!("{server} refused the mail ({cause}); check [mail] from and to"),
+            Some(code) if code >= 500 => {
+                format!("{server} refused the mail ({cause}); check [mail] from and to")
+            }
             Some(_) => format!("{server} cannot take the mail now ({cause})"),
-            None => format!("{server} cannot be spoken to ({cause}); check [mail] server, tls and the way to it"),
+            None => {
+                format!("{server} cannot be spoken to ({cause}); check [mail] server, tls and the way to it")
+            }
         }
     }
 }
@@ -194,13 +213,14 @@ mod tests {
             tls: MailTls::None,
             trust: None,
         };
-        Mailer::open(&config).unwrap().unwrap()
+        Mailer::open(&config, "mdm.example.org").unwrap().unwrap()
     }
 
     #[test]
     fn nothing_in_a_subject_or_a_text_becomes_a_header() {
         let subject = "iPad\r\nBcc: everybody@example.org\r\n\r\nhello\u{2028}x";
-        let message = mailer().message(subject, "one\r\n.\r\nRCPT TO:<x@example.org>\r\n", 1_800_000_000).unwrap();
+        let message =
+            mailer().message(subject, "one\r\n.\r\nRCPT TO:<x@example.org>\r\n", 1_800_000_000).unwrap();
         let text = String::from_utf8(message.formatted()).unwrap();
         let (headers, _) = text.split_once("\r\n\r\n").unwrap();
         assert!(!headers.lines().any(|line| line.to_ascii_lowercase().starts_with("bcc")), "{headers}");
@@ -212,6 +232,6 @@ mod tests {
 
     #[test]
     fn without_a_server_there_is_no_mail() {
-        assert!(Mailer::open(&crate::config::Config::default().mail).unwrap().is_none());
+        assert!(Mailer::open(&crate::config::Config::default().mail, "localhost").unwrap().is_none());
     }
 }

@@ -36,7 +36,7 @@ pub fn oldest_profile(conn: &Connection) -> Result<Seconds> {
 }
 
 /// Devices whose profile was made at `moment` or earlier.
-pub(super) fn profiles_until(conn: &Connection, moment: Seconds) -> Result<Vec<String>> {
+pub fn profiles_until(conn: &Connection, moment: Seconds) -> Result<Vec<String>> {
     let mut statement = conn.prepare_cached(&format!(
         "SELECT id FROM enrollments AS e
          WHERE state = 'enrolled' AND channel = 'device' AND {PROFILE_AT} <= ?1 ORDER BY id"

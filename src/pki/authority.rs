@@ -282,8 +282,8 @@ pub struct Own {
 /// What there is of our own certificates; no key is opened.
 pub fn listed(conn: &Connection) -> Result<Own> {
     let mut own = Own::default();
-    let mut statement = conn
-        .prepare_cached("SELECT purpose, certificate, created_at FROM authorities ORDER BY id DESC")?;
+    let mut statement =
+        conn.prepare_cached("SELECT purpose, certificate, created_at FROM authorities ORDER BY id DESC")?;
     let rows = statement.query_map([], |row| {
         Ok((row.get::<_, String>(0)?, Listed { certificate: row.get(1)?, created_at: row.get(2)? }))
     })?;
@@ -447,7 +447,10 @@ mod tests {
         let (folder, store) = temporary();
         let seal = Seal::open(folder.path(), None, true).unwrap();
         let made = Authority::open(&store, &seal, "Example School", LIFETIMES).await.unwrap().unwrap();
-        let again = Authority::open(&store, &seal, "Another Name", Lifetimes { ca_days: 1, ..LIFETIMES }).await.unwrap().unwrap();
+        let again = Authority::open(&store, &seal, "Another Name", Lifetimes { ca_days: 1, ..LIFETIMES })
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(made.certificate_der(), again.certificate_der());
         assert_eq!(made.key_pkcs8(), again.key_pkcs8());
         let sealed: Vec<u8> = store
@@ -476,7 +479,8 @@ mod tests {
         let store = Store::open(folder.path(), clock.clone()).unwrap();
         let seal = Seal::open(folder.path(), None, true).unwrap();
         let lifetimes = Lifetimes { ca_days: 300, identity_days: 90 };
-        let open = async || Authority::open(&store, &seal, "Example School", lifetimes).await.unwrap().unwrap();
+        let open =
+            async || Authority::open(&store, &seal, "Example School", lifetimes).await.unwrap().unwrap();
         let first = open().await;
         clock.advance(179 * DAY);
         assert_eq!(open().await.certificate_der(), first.certificate_der());

@@ -267,7 +267,8 @@ impl Renewed {
 fn make_root(organization: &str, names: &Names, ca_days: u32, now: Seconds) -> Result<Certified> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(template::not_made)?;
     let name = template::common_name(organization, &format!(" TLS Root for {}", names.host()));
-    let mut params = template::template(&name, now - DAY, now - DAY + ROOT_DAYS.min(i64::from(ca_days)) * DAY)?;
+    let mut params =
+        template::template(&name, now - DAY, now - DAY + ROOT_DAYS.min(i64::from(ca_days)) * DAY)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.name_constraints = Some(names.constraints());

@@ -30,7 +30,7 @@ use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
-use crate::expiry::Expiry;
+use crate::expiry::{Expiry, Watched};
 use crate::mdm::{self, Mdm, caller::Proxy, listing};
 use crate::pki::authority::{Authority, Lifetimes};
 use crate::pki::seal::{self, Seal};
@@ -89,7 +89,8 @@ impl App {
             .and_host(config.admin.host.as_deref());
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
-                let (pair, signer) = self_signed(&store, &seal, organization, &names, lifetimes, None).await?;
+                let (pair, signer) =
+                    self_signed(&store, &seal, organization, &names, lifetimes, None).await?;
                 (ServerCertificate::new(pair)?, signer, None)
             }
             TlsMode::Files { certificate, private_key } => {
@@ -124,9 +125,12 @@ impl App {
         let renew_before_days = config.enrollment.renew_before_days;
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days);
         let backups = Backups::open(config, &store, &seal, &contents).await?;
-        let presents = server_certificate.clone();
-        let presented = move || presents.pair().chain.first().map(|leaf| leaf.to_vec());
-        let expiry = Expiry::open(config, &store, Arc::new(presented))?;
+        let (presents, tells) = (server_certificate.clone(), enroll.clone());
+        let watched = Watched {
+            tls_certificate: Arc::new(move || presents.pair().chain.first().map(|leaf| leaf.to_vec())),
+            next_root: Arc::new(move || tells.next_anchor()),
+        };
+        let expiry = Expiry::open(config, &store, watched)?;
         let admin = Admin::new(admin::Parts {
             mdm: mdm.clone(),
             backups: backups.clone(),

@@ -31,7 +31,8 @@ pub(super) async fn self_signed(
     let names = &if relied_on { names.clone() } else { names.clone().all_needed() };
     let damaged = |source| Error::caused("a certificate of this server cannot be read", source);
     let wrong_key = |source| Error::caused("a key of this server cannot be read", source);
-    let opened = TlsAuthority::open(store, seal, organization, names, lifetimes, ending::oldest_profile).await?;
+    let opened =
+        TlsAuthority::open(store, seal, organization, names, lifetimes, ending::oldest_profile).await?;
     let (leaf, chain, signer, anchor, next) = match opened {
         Some(TlsAuthority { root, leaf, signer, next }) => {
             if used.is_none_or(|used| used.chain.first().is_none_or(|own| **own != *leaf.certificate)) {

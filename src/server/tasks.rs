@@ -118,10 +118,11 @@ impl App {
                 let is_successor =
                     (*before).as_ref().is_some_and(|own| own.certificate_der() != made.certificate_der());
                 if is_successor {
-                    tracing::info!(
-                        until = rfc3339(made.not_after()),
-                        "a new enrollment CA issues from now on; the one before it is still answered"
+                    let words = format!(
+                        "A new enrollment CA issues from now on, until {}; the one before it is still answered.",
+                        rfc3339(made.not_after())
                     );
+                    self.tell("enrollment-ca-succeeded", words).await?;
                 }
                 self.client_certificates.name_authority(made.subject_der());
                 self.authority.store(Arc::new(Some(made)));
@@ -130,21 +131,42 @@ impl App {
         if config.tls.mode == TlsMode::SelfSigned {
             let used = self.server_certificate.pair();
             let (pair, signer) =
-                self_signed(&self.store, &self.seal, organization, &self.names, lifetimes, Some(&used)).await?;
+                self_signed(&self.store, &self.seal, organization, &self.names, lifetimes, Some(&used))
+                    .await?;
             // While the clock is wrong there is no anchor, and what is in use stays.
             if signer.anchor.is_some() {
+                let known = self.signer.load_full();
+                if let Some(next) = signer.next.as_ref().filter(|next| known.next.as_ref() != Some(*next))
+                    && known.anchor.is_some()
+                    && next.made_at == now
+                {
+                    let words =
+                        "The next TLS authority was made; devices are told of it with their profiles.";
+                    self.tell("tls-authority-made", words.into()).await?;
+                }
+                if known.anchor.is_some() && known.anchor != signer.anchor {
+                    let words = "The next TLS authority took over; the TLS certificate is from it now.";
+                    self.tell("tls-authority-succeeded", words.into()).await?;
+                }
                 // Each ends by itself: the signer of profiles may be new where the TLS certificate is not.
                 if used.chain != pair.chain {
                     self.server_certificate.replace(pair)?;
                 }
                 // What was signed by this very signer is kept (`enroll`), so it is replaced by another only.
-                let known = self.signer.load_full();
                 if known.certificate != signer.certificate || known.next != signer.next {
                     self.signer.store(Arc::new(signer));
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl App {
+    /// Says what happened to our own authorities, in the log and among the events.
+    async fn tell(&self, kind: &'static str, words: String) -> Result<()> {
+        tracing::info!(kind, "{words}");
+        self.store.write("authority.told", move |tx| event::record(tx, kind, None, &words)).await
     }
 }
 

@@ -35,7 +35,14 @@ async fn everything_that_ends_is_in_one_list() {
     let all = items(&appliance, "").await;
     let mut kinds: Vec<&str> = all.iter().map(|item| item["kind"].as_str().unwrap()).collect();
     kinds.sort_unstable();
-    let known = ["device-identity", "enrollment-ca", "profile-signer", "push-certificate", "tls-authority", "tls-certificate"];
+    let known = [
+        "device-identity",
+        "enrollment-ca",
+        "profile-signer",
+        "push-certificate",
+        "tls-authority",
+        "tls-certificate",
+    ];
     assert_eq!(kinds, known);
     assert!(all.is_sorted_by_key(|item| item["days_left"].as_i64()));
     let of_device = items(&appliance, "?kind=device-identity").await;
@@ -69,14 +76,20 @@ async fn a_renewal_that_fails_says_who_was_asked_when_what_was_answered_and_when
     let item = items(&appliance, "?kind=device-identity").await.remove(0);
     assert_eq!(item["state"], "renewing");
     assert_eq!(item["last_attempt"]["answer"], "The device has not come for it yet.");
-    assert!(alert::round(&appliance.app().expiry).await.unwrap().is_empty(), "nobody is told what may still come");
+    assert!(
+        alert::round(&appliance.app().expiry).await.unwrap().is_empty(),
+        "nobody is told what may still come"
+    );
 
     let command = phone.idle(Channel::Device).await.unwrap().unwrap();
     phone.report(&command, Answer::error(12021, "no\r\nroom"), Channel::Device).await.unwrap();
     let item = items(&appliance, "?kind=device-identity").await.remove(0);
     assert_eq!(item["state"], "late");
     let answer = item["last_attempt"]["answer"].as_str().unwrap();
-    assert!(answer.contains("answered Error") && answer.contains("12021") && !answer.contains('\n'), "{answer}");
+    assert!(
+        answer.contains("answered Error") && answer.contains("12021") && !answer.contains('\n'),
+        "{answer}"
+    );
     assert_eq!(item["last_attempt"]["failed"], true);
     assert!(item["next_attempt"].as_str().unwrap() > item["last_attempt"]["at"].as_str().unwrap());
     let found = findings(&appliance.app().expiry).unwrap();
@@ -85,7 +98,8 @@ async fn a_renewal_that_fails_says_who_was_asked_when_what_was_answered_and_when
     let told = alert::round(&appliance.app().expiry).await.unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].days, told[0].enrollment_id.as_deref()), (60, Some(&*phone.udid)));
-    let events: i64 = appliance.value("SELECT COUNT(*) FROM events WHERE kind = 'alert' AND enrollment_id = ?1", &phone.udid);
+    let events: i64 = appliance
+        .value("SELECT COUNT(*) FROM events WHERE kind = 'alert' AND enrollment_id = ?1", &phone.udid);
     assert_eq!(events, 1);
 
     // It works the next time, and all is well.
@@ -109,7 +123,10 @@ async fn a_renewal_that_scep_refused_is_shown_with_the_reason() {
     phone.connect(Channel::Device).await.unwrap();
     let item = items(&appliance, "?kind=device-identity").await.remove(0);
     let answer = item["last_attempt"]["answer"].as_str().unwrap();
-    assert!(answer.contains("SCEP refused") && answer.contains("the challenge was used by another key"), "{answer}");
+    assert!(
+        answer.contains("SCEP refused") && answer.contains("the challenge was used by another key"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -140,9 +157,13 @@ async fn a_revoked_identity_proves_nothing_ends_nothing_and_the_device_comes_bac
         appliance.value("SELECT state FROM enrollments WHERE id = ?1", udid)
     };
     assert_eq!(state(&appliance, &phone.udid), "enrolled");
-    let told: i64 = appliance.value("SELECT COUNT(*) FROM events WHERE kind = 'identity-revoked' AND enrollment_id = ?1", &phone.udid);
+    let told: i64 = appliance.value(
+        "SELECT COUNT(*) FROM events WHERE kind = 'identity-revoked' AND enrollment_id = ?1",
+        &phone.udid,
+    );
     assert_eq!(told, 1);
-    let audited: i64 = appliance.value("SELECT COUNT(*) FROM audit WHERE action = 'identity.revoke' AND object = ?1", &phone.udid);
+    let audited: i64 = appliance
+        .value("SELECT COUNT(*) FROM audit WHERE action = 'identity.revoke' AND object = ?1", &phone.udid);
     assert_eq!(audited, 1);
     assert!(items(&appliance, "?kind=device-identity").await.is_empty());
     // Who holds the key and says that the device leaves is not believed.
@@ -155,6 +176,53 @@ async fn a_revoked_identity_proves_nothing_ends_nothing_and_the_device_comes_bac
     again.enroll(&link).await.unwrap();
     again.connect(Channel::Device).await.unwrap();
     assert_eq!(items(&appliance, "?kind=device-identity").await.len(), 1);
+}
+
+/// Identities so long that no renewal comes in time: the profile is sent for the root alone.
+#[tokio::test]
+async fn devices_without_the_next_tls_root_are_sent_it_before_the_old_one_ends() {
+    let mut appliance = Appliance::bare(|config| {
+        config.enrollment.ca_days = 300;
+        config.enrollment.identity_days = 295;
+        config.enrollment.renew_before_days = 4;
+    })
+    .await;
+    appliance.import_push_certificate(TOPIC).await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let (first, identity) = (appliance.app().enroll.anchor(), phone.identity.clone().unwrap());
+    appliance.clock.advance(160 * DAY);
+    appliance.app().renew_certificates().await.unwrap();
+    assert!(appliance.app().enroll.next_anchor().is_some());
+    renewal::round(&appliance.app().mdm).await.unwrap();
+    assert!(phone.connect(Channel::Device).await.unwrap().is_empty(), "there is time yet");
+    let codes = |appliance: &Appliance| -> Vec<&str> {
+        let found = findings(&appliance.app().expiry).unwrap();
+        found.iter().filter(|found| found.severity > Severity::Ok).map(|found| found.code).collect()
+    };
+    assert!(codes(&appliance).is_empty());
+
+    appliance.clock.advance(70 * DAY);
+    appliance.app().renew_certificates().await.unwrap();
+    assert_eq!(codes(&appliance), ["tls-authority-ends"]);
+    assert_eq!(
+        appliance.app().enroll.anchor(),
+        first,
+        "nothing is issued from a root that a device does not know"
+    );
+    renewal::round(&appliance.app().mdm).await.unwrap();
+    renewal::round(&appliance.app().mdm).await.unwrap();
+    let exchanges = phone.connect(Channel::Device).await.unwrap();
+    assert_eq!(exchanges.len(), 1);
+    assert_ne!(phone.identity.as_ref().unwrap().certificate, identity.certificate);
+
+    appliance.clock.advance(60);
+    appliance.app().renew_certificates().await.unwrap();
+    assert_ne!(appliance.app().enroll.anchor(), first, "all have it, so it takes over");
+    assert!(codes(&appliance).is_empty());
+    appliance.restart(|_| {}).await;
+    assert!(phone.connect(Channel::Device).await.unwrap().is_empty());
+    let told: i64 = appliance.value("SELECT COUNT(*) FROM events WHERE kind = ?1", "tls-authority-succeeded");
+    assert_eq!(told, 1);
 }
 
 #[tokio::test]
@@ -171,7 +239,8 @@ async fn the_calendar_opens_with_its_own_token_and_with_no_other() {
     assert_eq!(text.matches("BEGIN:VEVENT").count(), 5, "identities that are good are in no calendar");
     assert!(text.split("\r\n").all(|line| line.len() <= 75));
 
-    let (_, token) = appliance.api("POST", "/api/v1/tokens", Some(json!({"name": "a", "scope": "admin"}))).await;
+    let (_, token) =
+        appliance.api("POST", "/api/v1/tokens", Some(json!({"name": "a", "scope": "admin"}))).await;
     let page = url.split_once('?').unwrap().0.to_owned();
     for wrong in ["", "?token=", "?token=x", &format!("?token={}", token["token"].as_str().unwrap())] {
         assert_eq!(phone.fetch(&format!("{page}{wrong}")).await.unwrap().status, 404, "{wrong}");
@@ -204,16 +273,19 @@ struct MailServer {
 impl MailServer {
     async fn start() -> Self {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from(certificate.der().to_vec())],
-                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            )
-            .unwrap();
+        let certificate =
+            CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(certificate.der().to_vec())],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .unwrap();
         let listener = TcpListener::bind(("localhost", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -314,13 +386,19 @@ async fn a_test_mail_goes_by_starttls_to_all_and_errors_are_words() {
     let text = server.text();
     let (clear, secret) = text.split_once("STARTTLS").unwrap();
     assert!(!clear.contains("MAIL FROM") && secret.contains("MAIL FROM:<russet@example.org>"), "{text}");
-    assert!(text.contains("RCPT TO:<it@example.org>") && text.contains("RCPT TO:<head@example.org>"), "{text}");
+    assert!(
+        text.contains("RCPT TO:<it@example.org>") && text.contains("RCPT TO:<head@example.org>"),
+        "{text}"
+    );
 
     *server.manner.lock().unwrap() = Smtp::Refuses;
     let (status, refused) = appliance.api("POST", "/api/v1/mail/test", None).await;
     assert_eq!(status, 409);
     let words = refused["error"]["message"].as_str().unwrap();
-    assert!(words.contains("refused the mail") && words.contains("nobody") && !words.contains('\u{7}'), "{words}");
+    assert!(
+        words.contains("refused the mail") && words.contains("nobody") && !words.contains('\u{7}'),
+        "{words}"
+    );
     *server.manner.lock().unwrap() = Smtp::HangsUp;
     let (status, refused) = appliance.api("POST", "/api/v1/mail/test", None).await;
     assert_eq!(status, 409);
@@ -340,7 +418,10 @@ async fn a_test_mail_goes_by_starttls_to_all_and_errors_are_words() {
 
     appliance.restart(|config| config.mail.server = None).await;
     let (status, none) = appliance.api("POST", "/api/v1/mail/test", None).await;
-    assert_eq!((status, none["error"]["message"].as_str().unwrap().contains("[mail]")), (StatusCode::CONFLICT, true));
+    assert_eq!(
+        (status, none["error"]["message"].as_str().unwrap().contains("[mail]")),
+        (StatusCode::CONFLICT, true)
+    );
 }
 
 #[tokio::test]
@@ -368,10 +449,14 @@ async fn an_alert_is_mailed_once_though_the_mail_server_is_away_and_the_server_r
     appliance.clock.advance(3600);
     outbox::round(&appliance.app().expiry).await.unwrap();
     assert_eq!(outbox::round(&appliance.app().expiry).await.unwrap(), 0);
-    let sent: i64 = appliance.value("SELECT COUNT(*) FROM outbox_mail WHERE sent_at IS NOT NULL AND ?1 <> ''", "x");
+    let sent: i64 =
+        appliance.value("SELECT COUNT(*) FROM outbox_mail WHERE sent_at IS NOT NULL AND ?1 <> ''", "x");
     assert_eq!(sent, 1);
     let text = server.text();
     assert_eq!(text.matches("MAIL FROM").count(), 1, "{text}");
-    assert!(text.contains("identity.apple.com/pushcert") && text.contains("Auto-Submitted: auto-generated"), "{text}");
+    assert!(
+        text.contains("identity.apple.com/pushcert") && text.contains("Auto-Submitted: auto-generated"),
+        "{text}"
+    );
     assert!(!findings(&appliance.app().expiry).unwrap().iter().any(|found| found.code == "mail-not-sent"));
 }

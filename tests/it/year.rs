@@ -11,7 +11,7 @@ use russet::simulator::{Channel, Device, Kind};
 
 use crate::support::{Appliance, TOPIC, settle};
 
-const DEVICES: usize = 50;
+const DEVICES: u32 = 50;
 const YEAR: i64 = 420;
 /// How many days a device is silent between its contacts.
 const PAUSE: i64 = 6;
@@ -40,7 +40,8 @@ fn authorities(appliance: &Appliance, purpose: &str) -> i64 {
 fn alerts(appliance: &Appliance, kind: &str) -> BTreeMap<String, Vec<(i64, Seconds, Seconds)>> {
     let read = |conn: &rusqlite::Connection| {
         let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        let mut query = conn.prepare("SELECT certificate, days, at, not_after FROM alerts WHERE kind = ?1")?;
+        let mut query =
+            conn.prepare("SELECT certificate, days, at, not_after FROM alerts WHERE kind = ?1")?;
         let rows = query.query_map([kind], |row| {
             Ok((row.get::<_, String>(0)?, (row.get(1)?, row.get(2)?, row.get(3)?)))
         })?;
@@ -68,7 +69,7 @@ async fn in_a_year_everything_renews_itself_each_alert_is_given_at_its_day_and_n
         Ok(tx.execute("UPDATE push_certificates SET not_after = ?1", [ends])?)
     };
     appliance.app().store.write("test.push", set).await.unwrap();
-    let link = appliance.invite(DEVICES as u32).await;
+    let link = appliance.invite(DEVICES).await;
     let mut devices = Vec::new();
     for _ in 0..DEVICES {
         let mut device = appliance.device(Kind::IPhone);
@@ -110,8 +111,8 @@ async fn in_a_year_everything_renews_itself_each_alert_is_given_at_its_day_and_n
         assert_ne!(&identity.certificate, first);
         let certificate = Certificate::from_der(&identity.certificate).unwrap();
         assert!(certificate.not_after() > now);
-        let state: String =
-            appliance.value("SELECT state FROM identities WHERE hex(fingerprint) = upper(?1)", &{
+        let state: String = appliance
+            .value("SELECT state FROM identities WHERE hex(fingerprint) = upper(?1)", &{
                 russet::id::hex(certificate.fingerprint())
             });
         assert_eq!(state, "pinned");

@@ -72,7 +72,10 @@ impl Bench {
         };
         change(&mut settings);
         let names = Names::new("mdm.example.org", None, &[]);
-        let tls = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, |_| Ok(i64::MAX)).await.unwrap().unwrap();
+        let tls = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, |_| Ok(i64::MAX))
+            .await
+            .unwrap()
+            .unwrap();
         let root = tls.root.certificate;
         let signer = Signer {
             key: PrivateKey::from_pkcs8(&tls.signer.key_pkcs8).unwrap(),

@@ -113,7 +113,7 @@ fn what_is_fresh_is_kept_and_what_ages_is_made_anew() {
     let all = fresh().all;
     assert!(!make(stored(&all), &names("mdm.example.org"), NOW + 300 * DAY).anything_new());
     let later = make(stored(&all), &names("mdm.example.org"), NOW + 370 * DAY);
-    assert!(!later.made.is_some() && later.new_leaf && later.new_signer);
+    assert!(later.made.is_none() && later.new_leaf && later.new_signer);
     let decade = make(stored(&all), &names("mdm.example.org"), NOW + 3640 * DAY);
     assert!(decade.made.is_some() && decade.new_leaf && decade.new_signer);
     let back = make(stored(&decade.all), &names("mdm.example.org"), NOW);
@@ -125,7 +125,7 @@ fn a_changed_machine_changes_the_leaf_and_a_changed_url_the_root() {
     let all = fresh().all;
     let elsewhere = Names::new("mdm.example.org", Some("other"), &["10.0.0.9:443".parse().unwrap()]);
     let moved = make(stored(&all), &elsewhere, NOW);
-    assert!(!moved.made.is_some() && moved.new_leaf && !moved.new_signer);
+    assert!(moved.made.is_none() && moved.new_leaf && !moved.new_signer);
     connect(&moved.all.root, &moved.all.leaf, "mdm.example.org").unwrap();
     assert!(connect(&moved.all.root, &moved.all.leaf, "other.local").is_err());
     assert!(make(stored(&all), &names("new.example.org"), NOW).made.is_some());
@@ -154,11 +154,20 @@ async fn the_same_certificates_are_there_after_a_restart() {
     let (folder, store) = temporary();
     let seal = Seal::open(folder.path(), None, true).unwrap();
     let names = names("mdm.example.org");
-    let made = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody).await.unwrap().unwrap();
-    let again = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody).await.unwrap().unwrap();
+    let made = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
+    let again = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(made.leaf.certificate, again.leaf.certificate);
     assert_eq!(made.signer.key_pkcs8, again.signer.key_pkcs8);
-    let renamed = TlsAuthority::open(&store, &seal, "Example College", &names, LIFETIMES, nobody).await.unwrap().unwrap();
+    let renamed = TlsAuthority::open(&store, &seal, "Example College", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(made.root.certificate, renamed.root.certificate);
     assert_ne!(made.signer.certificate, renamed.signer.certificate);
 }
@@ -170,13 +179,24 @@ async fn a_clock_in_1970_makes_nothing_and_keeps_what_is_there() {
     let store = Store::open(folder.path(), clock.clone()).unwrap();
     let seal = Seal::open(folder.path(), None, true).unwrap();
     let names = names("mdm.example.org");
-    assert!(TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody).await.unwrap().is_none());
+    assert!(
+        TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+            .await
+            .unwrap()
+            .is_none()
+    );
     let unknown = template::parse(&temporary_certificate(&names).certificate).unwrap();
     assert_eq!(template::validity(&unknown).0, 0);
     clock.advance(NOW);
-    let made = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody).await.unwrap().unwrap();
+    let made = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     clock.advance(-NOW);
-    let kept = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody).await.unwrap().unwrap();
+    let kept = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(made.leaf.certificate, kept.leaf.certificate);
 }
 

@@ -315,7 +315,9 @@ async fn after_a_new_ca_took_over_those_who_know_the_old_one_are_still_answered(
     appliance.app().renew_certificates().await.unwrap();
     let new = Client::new(&appliance, 1).await;
     assert_ne!(old.ca.der(), new.ca.der());
-    assert!(Request::get("/scep?operation=GetCACaps").send(&appliance).await.text().contains("GetNextCACert"));
+    assert!(
+        Request::get("/scep?operation=GetCACaps").send(&appliance).await.text().contains("GetNextCACert")
+    );
     let next = Request::get("/scep?operation=GetNextCACert").send(&appliance).await;
     assert_eq!(next.header("content-type"), Some("application/x-x509-next-ca-cert"));
     let (signed, content) = cms::verify_attached(&next.body).unwrap();
@@ -323,7 +325,8 @@ async fn after_a_new_ca_took_over_those_who_know_the_old_one_are_still_answered(
     assert_eq!(cms::certificates(&content).unwrap(), [new.ca.der()]);
 
     let outlives = |issuer: &Certificate, issued: &Certificate| {
-        issued.verify_signed_by(&issuer.public_key().unwrap()).is_ok() && issued.not_after() <= issuer.not_after()
+        issued.verify_signed_by(&issuer.public_key().unwrap()).is_ok()
+            && issued.not_after() <= issuer.not_after()
     };
     let (link, days) = (appliance.invite(9).await, 90);
     let by_old = old.ask(&appliance, Some(&challenge(&appliance, &link).await)).await.unwrap();
