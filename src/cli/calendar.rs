@@ -56,7 +56,7 @@ impl Calendar {
                     let revoked = if feed["revoked_at"].is_null() { "" } else { " revoked" };
                     say(format!(
                         "{:<5} {} by {}{revoked}",
-                        feed["id"],
+                        feed["id"].to_string(),
                         text("created_at"),
                         text("created_by")
                     ));

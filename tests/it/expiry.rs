@@ -271,7 +271,8 @@ struct MailServer {
 }
 
 impl MailServer {
-    async fn start() -> Self {
+    /// `wrapped`: it speaks TLS from the first byte.
+    async fn start(wrapped: bool) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -297,6 +298,11 @@ impl MailServer {
                 let manner = *behaves.lock().unwrap();
                 let (lines, acceptor) = (lines.clone(), acceptor.clone());
                 tokio::spawn(async move {
+                    if wrapped {
+                        let Ok(secure) = acceptor.accept(stream).await else { return };
+                        talk(&mut BufStream::new(secure), &lines, manner, true).await;
+                        return;
+                    }
                     let mut plain = BufStream::new(stream);
                     if talk(&mut plain, &lines, manner, true).await.is_some() {
                         let Ok(secure) = acceptor.accept(plain.into_inner()).await else { return };
@@ -377,7 +383,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 
 #[tokio::test]
 async fn a_test_mail_goes_by_starttls_to_all_and_errors_are_words() {
-    let server = MailServer::start().await;
+    let server = MailServer::start(false).await;
     let mut appliance = Appliance::bare(|config| server.configure(config, MailTls::StartTls)).await;
     let (status, sent) = appliance.api("POST", "/api/v1/mail/test", None).await;
     assert_eq!(status, 200, "{sent}");
@@ -407,7 +413,7 @@ async fn a_test_mail_goes_by_starttls_to_all_and_errors_are_words() {
     // A server whose certificate nobody vouches for is told nothing.
     *server.manner.lock().unwrap() = Smtp::Good;
     server.heard.lock().unwrap().clear();
-    let other = MailServer::start().await;
+    let other = MailServer::start(false).await;
     let trust = appliance.config.data_dir.with_file_name("mail.pem");
     std::fs::write(&trust, &other.pem).unwrap();
     appliance.restart(|_| {}).await;
@@ -425,8 +431,17 @@ async fn a_test_mail_goes_by_starttls_to_all_and_errors_are_words() {
 }
 
 #[tokio::test]
+async fn mail_goes_by_tls_from_the_first_byte_too() {
+    let server = MailServer::start(true).await;
+    let appliance = Appliance::bare(|config| server.configure(config, MailTls::Tls)).await;
+    let (status, sent) = appliance.api("POST", "/api/v1/mail/test", None).await;
+    assert_eq!(status, 200, "{sent}");
+    assert!(server.text().starts_with("EHLO localhost"), "{}", server.text());
+}
+
+#[tokio::test]
 async fn an_alert_is_mailed_once_though_the_mail_server_is_away_and_the_server_restarts() {
-    let server = MailServer::start().await;
+    let server = MailServer::start(false).await;
     *server.manner.lock().unwrap() = Smtp::HangsUp;
     let mut appliance = Appliance::bare(|config| server.configure(config, MailTls::None)).await;
     appliance.import_push_certificate(TOPIC).await;
