@@ -15,6 +15,7 @@ use crate::clock::{MINUTE, Seconds};
 use crate::error::Result;
 use crate::pki::identity::{self, State};
 use crate::pki::scep::message::{MessageType, Request};
+use crate::storage::Tx;
 
 /// When and with which words a device's renewal was refused last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,12 @@ fn device(conn: &Connection, request: &Request) -> Result<Option<String>> {
             Ok(identity.filter(|own| own.state == State::Pinned).and_then(|own| own.enrollment_id))
         }
     }
+}
+
+/// Removes what is kept of a device.
+pub fn forget(tx: &Tx<'_>, enrollment_id: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM refused_renewals WHERE enrollment_id = ?1")?.execute([enrollment_id])?;
+    Ok(())
 }
 
 /// The last refusal of a device.

@@ -52,7 +52,7 @@ use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::guesses::Guesses;
-use crate::enroll::{Enroll, session};
+use crate::enroll::{Enroll, refused_renewal, session};
 use crate::error::{Error, Result};
 use crate::pki::identity::{self, Fingerprint, Identity, State};
 use crate::pki::seal::Seal;
@@ -308,6 +308,7 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     wake::nothing_due_for_all(tx, device_id)?;
     claim::forget(tx, device_id)?;
     session::end_identities(tx, device_id)?;
+    refused_renewal::forget(tx, device_id)?;
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
         ddm::erase(tx, &channel)?;
