@@ -41,7 +41,9 @@ pub(crate) async fn serve(folder: &Path) -> Result<()> {
 
     let here = "127.0.0.1:0".parse()?;
     let names = Names::new(config.public_host(), None, &[here]);
-    let own = TlsAuthority::open(&app.store, &app.mdm.seal, &config.organization.name, &names).await?;
+    let lifetimes = app.lifetimes();
+    let (seal, organization) = (&app.mdm.seal, &config.organization.name);
+    let own = TlsAuthority::open(&app.store, seal, organization, &names, lifetimes, |_| Ok(i64::MAX)).await?;
     let own = own.ok_or_else(|| Failed("the clock of this machine is wrong; set it first".into()))?;
     std::fs::write(folder.join(ANCHOR), &own.root.certificate)?;
     let pair = Pair::from_der(&own.leaf.certificate, &[own.root.certificate], &own.leaf.key_pkcs8);

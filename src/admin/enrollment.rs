@@ -22,7 +22,7 @@ use crate::id;
 use crate::mdm::enrollment::{self, Enrollment, State as Stands};
 use crate::mdm::ids::Kind;
 use crate::mdm::listing::{self, Which};
-use crate::mdm::{forget, queue, sync, wake};
+use crate::mdm::{forget, queue, revoke_identities, sync, wake};
 
 const MOST_TAGS: usize = 100;
 const LONGEST_TAG: usize = 100;
@@ -141,4 +141,25 @@ pub(super) async fn delete(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(Json(admin.enrollment_json(&id)?).into_response())
+}
+
+pub(super) async fn revoke_identity(
+    State(admin): State<Admin>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let device_id = id.clone();
+    let done = admin.mdm.store.write("identity.revoke", move |tx| {
+        let known = existing(tx, &device_id)?;
+        if let Some(parent_id) = &known.parent_id {
+            return Err(Error::conflict(format!(
+                "this is a user of the device {parent_id}, which has the identity; revoke that one's"
+            )));
+        }
+        let revoked = revoke_identities(tx, &device_id)?;
+        audit::record(tx, &caller.actor, "identity.revoke", &device_id, &json!({"revoked": revoked}))?;
+        Ok(revoked)
+    });
+    let revoked = done.await?;
+    Ok(Json(json!({"id": id, "revoked": revoked})))
 }

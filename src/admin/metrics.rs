@@ -17,6 +17,7 @@ use super::reply::Refusal;
 use crate::apns::certificate;
 use crate::clock::{DAY, Seconds};
 use crate::error::Result;
+use crate::expiry;
 use crate::mdm::{listing, outbox};
 use crate::metric::Text;
 use crate::schema::platform::Platform;
@@ -66,6 +67,17 @@ async fn fleet(admin: &Admin, text: &mut Text) -> Result<()> {
     {
         let help = "Days until a push certificate ends; below 0 it has ended.";
         text.gauge("russet_push_certificate_days", help, &[("topic", topic)], days(not_after - now));
+    }
+    for sample in expiry::metrics(&admin.expiry)? {
+        let help = match sample.name {
+            "russet_certificate_days_left" => "Days until a certificate of this server ends; below 0 it has ended.",
+            "russet_identities_ending" => "Identities of devices that end within so many days.",
+            "russet_identities_ended" => "Identities of devices that have ended.",
+            "russet_identities_renewal_late" => "Identities of devices whose renewal is late.",
+            _ => "Alerts that were given, by how many days were left.",
+        };
+        let labels: Vec<_> = sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        text.gauge(sample.name, help, &labels, sample.value);
     }
     if admin.webhook.format().is_some() {
         text.gauge("russet_webhook_waiting", "Events that wait to be told.", &[], outbox.waiting);

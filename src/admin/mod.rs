@@ -18,6 +18,7 @@ mod auth;
 mod background_task;
 mod backup;
 mod body;
+mod calendar;
 mod claim;
 mod command;
 mod compliance;
@@ -25,11 +26,13 @@ mod declaration;
 mod enrollment;
 mod event;
 mod finding;
+mod expiry;
 mod fleet;
 mod group;
 mod invitation;
 mod kmfddm;
 mod kmfddm_status;
+mod mail;
 mod metrics;
 mod nanohub;
 mod package;
@@ -79,6 +82,7 @@ use crate::ddm::update::catalogue::LARGEST as CATALOGUE_LIMIT;
 use crate::doctor::Doctor;
 use crate::enroll::guesses::Guesses;
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::mdm::Mdm;
 use crate::pki::chain::Chain;
 use crate::request;
@@ -116,6 +120,7 @@ pub struct Parts {
     /// Every setting as it was understood, secrets as `set`, and the file that it came from.
     pub settings: Arc<[(&'static str, String)]>,
     pub webhook: Webhook,
+    pub expiry: Expiry,
     /// Where people reach the page: an origin, without a slash at its end.
     pub page_url: Arc<str>,
 }
@@ -161,6 +166,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/enrollments/{id}/status", Read, get(status::status)),
         ("/api/v1/enrollments/{id}/updates", Read, get(update::show)),
         ("/api/v1/enrollments/{id}/apps", Read, get(app::list)),
+        ("/api/v1/enrollments/{id}/revoke-identity", Admin, post(enrollment::revoke_identity)),
         ("/api/v1/enrollments/{id}/claims", Read, get(claim::list)),
         ("/api/v1/enrollments/{id}/claims/{claim}/approve", Admin, post(claim::approve)),
         ("/api/v1/enrollments/{id}/claims/{claim}/reject", Admin, post(claim::reject)),
@@ -266,6 +272,11 @@ fn table() -> Vec<Route> {
         ("/api/v1/backups/{name}/content", Admin, get(backup::content)),
         ("/api/v1/recovery-key", Admin, get(backup::recovery_key)),
         ("/api/v1/recovery-key/written-down", Admin, post(backup::written_down)),
+        ("/api/v1/expiry", Read, get(expiry::list)),
+        ("/api/v1/mail/test", Admin, post(mail::test)),
+        ("/api/v1/calendar", Read, get(calendar::list)),
+        ("/api/v1/calendar", Admin, post(calendar::post)),
+        ("/api/v1/calendar/{number}", Admin, delete(calendar::delete)),
         ("/api/v1/tokens", Read, get(token::list)),
         ("/api/v1/tokens", Admin, post(token::post)),
         ("/api/v1/tokens/{name}", Read, get(token::show)),
@@ -356,6 +367,7 @@ impl Admin {
         });
         api.merge(page::routes())
             .merge(open)
+            .merge(calendar::routes())
             .fallback(async || {
                 Refusal::new(axum::http::StatusCode::NOT_FOUND, "there is nothing at this address")
             })

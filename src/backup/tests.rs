@@ -35,7 +35,8 @@ impl Site {
         change(&mut config);
         let store = Store::open(&config.data_dir, Clock::set_to(EARLIEST_SANE + DAY)).unwrap();
         let seal = Seal::open(&config.data_dir, None, true).unwrap();
-        crate::pki::authority::Authority::open(&store, &seal, "Example School", 400).await.unwrap();
+        let lifetimes = crate::pki::authority::Lifetimes { ca_days: 400, identity_days: 90 };
+        crate::pki::authority::Authority::open(&store, &seal, "Example School", lifetimes).await.unwrap();
         let contents = Contents::open(&config.data_dir, &seal).unwrap();
         let backups = Backups::open(&config, &store, &seal, &contents).await.unwrap();
         Self { folder, store, contents, backups }

@@ -1,4 +1,4 @@
-//! `russet device list|show|apps|send`.
+//! `russet device list|show|apps|send|revoke`.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub(super) enum Device {
     Apps(Show),
     /// Queues a command and wakes the device.
     Send(Send),
+    /// Revokes a device's identity, which is lost or stolen: it is refused until it enrolls again.
+    Revoke(Show),
 }
 
 #[derive(Args)]
@@ -90,6 +92,7 @@ impl Device {
             }
             Self::Apps(apps) => apps.apps().await,
             Self::Send(send) => send.run().await,
+            Self::Revoke(revoke) => revoke.revoke().await,
         }
     }
 }
@@ -117,6 +120,21 @@ impl List {
 }
 
 impl Show {
+    async fn revoke(self) -> Done {
+        let client = Client::connect(&self.common.load()?).await?;
+        let path = format!("{}/revoke-identity", enrollment(&self.id));
+        let revoked = client.json(Method::POST, &path, None).await?;
+        if self.json {
+            say(format!("{revoked:#}"));
+        } else {
+            say(format!(
+                "Revoked {}. The device is refused until it enrolls again with a link.",
+                revoked["revoked"]
+            ));
+        }
+        Ok(())
+    }
+
     async fn apps(self) -> Done {
         let items = client::all(&self.common.load()?, &format!("{}/apps", enrollment(&self.id))).await?;
         if self.json {

@@ -11,6 +11,7 @@ mod admin;
 mod apply;
 mod backup;
 mod bytes;
+mod calendar;
 mod check;
 mod client;
 mod compliance;
@@ -18,10 +19,12 @@ mod demo;
 mod device;
 mod difference;
 mod doctor;
+mod expiry;
 mod export;
 mod files;
 mod invite;
 mod log;
+mod mail;
 mod push_certificate;
 mod push_request;
 mod restore;
@@ -93,6 +96,13 @@ enum Command {
     Apply(apply::Apply),
     /// Writes groups, declarations and update policies as files of a folder.
     Export(export::Export),
+    /// Lists everything that ends: certificates, authorities, the identities of devices.
+    Expiry(expiry::Expiry),
+    /// Mail that warns in time.
+    #[command(subcommand)]
+    Mail(mail::Mail),
+    /// Makes an address for a calendar of what ends.
+    Calendar(calendar::Calendar),
     /// Makes a backup: one encrypted file, opened again before it counts.
     Backup(backup::Backup),
     /// Puts a backup back, while no server runs; what was there is moved aside.
@@ -218,6 +228,9 @@ async fn asynchronous(command: Command) -> Done {
         Command::Webhook(webhook) => webhook.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Export(export) => export.run().await,
+        Command::Expiry(expiry) => expiry.run().await,
+        Command::Mail(command) => command.run().await,
+        Command::Calendar(calendar) => calendar.run().await,
         Command::Backup(backup) => backup.run().await,
         Command::Restore(restore) => restore.run(),
         Command::Check(check) => check.run(),

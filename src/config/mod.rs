@@ -261,6 +261,23 @@ pub struct Mail {
     pub server: Option<HostPort>,
     pub from: Option<String>,
     pub to: Vec<String>,
+    /// There together with `password`, or not at all.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub tls: MailTls,
+    /// PEM file with the roots for `server`, and no others.
+    pub trust: Option<PathBuf>,
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailTls {
+    /// It begins in the clear and goes on only if STARTTLS succeeds (port 587).
+    StartTls,
+    /// TLS from the first byte (port 465).
+    Tls,
+    /// Not at all; never with a password.
+    None,
 }
 
 /// Where updates are announced: Apple's and Russet's own.

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use super::{
     Acme, Appliance, Backup, Challenge, Config, DnsWriter, Enrollment, Identity, Level, Location, Log,
-    LogFormat, Mail, Network, Organization, Server, Tls, TlsMode, UpdateAlgorithm, UpdateKey, Updates, Wifi,
+    LogFormat, Mail, MailTls, Network, Organization, Server, Tls, TlsMode, UpdateAlgorithm, UpdateKey, Updates,
+    Wifi,
 };
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 
@@ -148,7 +149,12 @@ fn devices(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 fn operation(config: &Config) -> Vec<(&'static str, String)> {
-    let Mail { server, from, to } = &config.mail;
+    let Mail { server, from, to, user, password, tls, trust } = &config.mail;
+    let tls = match tls {
+        MailTls::StartTls => "starttls",
+        MailTls::Tls => "tls",
+        MailTls::None => "none",
+    };
     let Updates { catalogue, catalogue_trust, source } = &config.updates;
     let Backup { directory, every, keep, packages } = &config.backup;
     vec![
@@ -161,6 +167,10 @@ fn operation(config: &Config) -> Vec<(&'static str, String)> {
         ("mail.server", shown(server.as_ref())),
         ("mail.from", shown(from.as_ref())),
         ("mail.to", list(to)),
+        ("mail.user", shown(user.as_ref())),
+        ("mail.password", secret(password.as_ref())),
+        ("mail.tls", tls.to_owned()),
+        ("mail.trust", path(trust.as_deref())),
         ("updates.catalogue", location(catalogue)),
         ("updates.catalogue_trust", path(catalogue_trust.as_deref())),
         ("updates.source", source.as_ref().map_or_else(none, location)),

@@ -1,6 +1,6 @@
 //! A value that may be used and must not be seen.
 //!
-//! Holds `webhook.secret` and `wifi.password`. Whoever needs the text asks for it by name, which is
+//! Holds `webhook.secret`, `mail.password` and `wifi.password`. Whoever needs the text asks for it by name, which is
 //! easy to find in a review; everything that prints a configuration gets an ellipsis.
 //!
 //! **Invariant:** there is no `Display`, and `Debug` never shows the text.

@@ -16,8 +16,8 @@ use super::address::{HostPort, Location, Origin, host, mail, own_network, socket
 use super::settings::Settings;
 use super::{
     Acme, Admin, Apns, Backup, Challenge, Config, DnsWriter, Doctor, Enrollment, Identity, Level, Log,
-    LogFormat, Mail, Mdmcert, Organization, Proxy, Retention, Secret, Server, Tls, TlsMode, UpdateAlgorithm,
-    UpdateKey, Updates, Webhook, WebhookFormat, appliance, check, files,
+    LogFormat, Mail, MailTls, Mdmcert, Organization, Proxy, Retention, Secret, Server, Tls, TlsMode,
+    UpdateAlgorithm, UpdateKey, Updates, Webhook, WebhookFormat, appliance, check, files,
 };
 use crate::clock::DAY;
 
@@ -359,6 +359,23 @@ fn mail_table(settings: &mut Settings) -> Mail {
     let server = settings.optional("mail.server", HostPort::parse);
     let from = settings.optional("mail.from", mail);
     let to = settings.list("mail.to", Vec::new(), mail);
+    let user = settings.optional("mail.user", |text| check::line(text, 200, "the user name"));
+    let password = settings.optional("mail.password", |text| Ok(Secret::new(text)));
+    let kinds = [("starttls", MailTls::StartTls), ("tls", MailTls::Tls), ("none", MailTls::None)];
+    let tls = settings.text("mail.tls", MailTls::StartTls, |text| check::one_of(text, &kinds));
+    let trust = roots(settings, "mail.trust");
+    if user.is_some() != password.is_some() {
+        settings.contradiction(
+            &["mail.user", "mail.password"],
+            "one of user and password alone signs nobody in; write both or neither",
+        );
+    }
+    if password.is_some() && tls == MailTls::None {
+        settings.contradiction(
+            &["mail.tls", "mail.password"],
+            "without TLS anybody on the way reads the password; write tls = \"starttls\" or \"tls\"",
+        );
+    }
     if server.is_some() {
         for (key, missing) in [("mail.from", from.is_none()), ("mail.to", to.is_empty())] {
             if missing {
@@ -369,7 +386,7 @@ fn mail_table(settings: &mut Settings) -> Mail {
             }
         }
     }
-    Mail { server, from, to }
+    Mail { server, from, to, user, password, tls, trust }
 }
 
 fn updates(settings: &mut Settings) -> Updates {

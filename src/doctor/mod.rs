@@ -28,6 +28,7 @@ use crate::acme::{self, Acme};
 use crate::backup::{self, Backups};
 use crate::config::{self, Config, Origin};
 use crate::error::{Error, Result};
+use crate::expiry::{self, Expiry};
 use crate::finding::Finding;
 use crate::https::{self, add_file};
 use crate::mdm::{Mdm, pushable};
@@ -45,6 +46,7 @@ struct Inner {
     mdm: Mdm,
     backups: Backups,
     acme: Option<Acme>,
+    expiry: Expiry,
     webhook: Webhook,
     chain: Chain,
     self_signed: bool,
@@ -68,6 +70,7 @@ impl Doctor {
         backups: &Backups,
         acme: Option<&Acme>,
         webhook: &Webhook,
+        expiry: &Expiry,
         chain: &Chain,
     ) -> Result<Self> {
         let mut roots = https::system_roots();
@@ -79,6 +82,7 @@ impl Doctor {
             backups: backups.clone(),
             acme: acme.cloned(),
             webhook: webhook.clone(),
+            expiry: expiry.clone(),
             chain: chain.clone(),
             self_signed: config.tls.mode == config::TlsMode::SelfSigned,
             data_dir: config.data_dir.clone(),
@@ -133,6 +137,7 @@ impl Inner {
         if let Some(acme) = &self.acme {
             found.extend(acme::findings(acme)?);
         }
+        found.extend(expiry::findings(&self.expiry)?);
         found.extend(webhook::findings(&self.webhook)?);
         found.extend(devices::findings(&self.mdm)?);
         found.extend(database::findings(store));

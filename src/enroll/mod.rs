@@ -12,6 +12,7 @@ pub mod invitation;
 pub mod machine_info;
 pub mod page;
 pub mod profile;
+pub mod refused_renewal;
 pub mod scep;
 pub mod session;
 mod workshop;
@@ -29,6 +30,7 @@ use crate::pki::authority::Authority;
 use crate::pki::certificate::Certificate;
 use crate::pki::cms;
 use crate::pki::key::PrivateKey;
+use crate::pki::tls_authority::Next;
 use crate::storage::Store;
 use invitation::Invitation;
 use session::{Origin, Parameters};
@@ -60,6 +62,16 @@ pub struct Signer {
     pub chain: Vec<Certificate>,
     /// The private TLS root (DER), in self-signed mode.
     pub anchor: Option<Vec<u8>>,
+    /// The root that takes over when all devices trust it.
+    pub next: Option<Next>,
+}
+
+impl Signer {
+    /// What profiles tell devices to trust, DER.
+    fn anchors(&self) -> Vec<&[u8]> {
+        let next = self.next.as_ref().map(|next| next.certificate.as_slice());
+        self.anchor.as_deref().into_iter().chain(next).collect()
+    }
 }
 
 /// The enrollment side of the server; a cheap handle.
@@ -76,7 +88,7 @@ pub struct Enroll {
 #[derive(Default)]
 struct Kept {
     workshop: Workshop,
-    ca: ArcSwapOption<scep::Ca>,
+    cas: ArcSwapOption<scep::Cas>,
     trust: ArcSwapOption<page::Trust>,
 }
 
@@ -122,6 +134,11 @@ impl Enroll {
     /// The DER of the private TLS root, in self-signed mode.
     pub fn anchor(&self) -> Option<Vec<u8>> {
         self.signer.load().anchor.clone()
+    }
+
+    /// The TLS root that devices have to be told of before the present one ends.
+    pub fn next_anchor(&self) -> Option<Next> {
+        self.signer.load().next.clone()
     }
 
     /// What is missing before devices can enroll, as a sentence; nothing when all is well.
@@ -208,14 +225,13 @@ impl Enroll {
     ) -> Result<Vec<u8>> {
         let turn = self.kept.workshop.enter()?;
         let signer = self.signer.load_full();
-        let anchor = signer.anchor.as_deref();
-        let unsigned = profile::build(parameters, session, challenge, anchor.as_slice());
+        let unsigned = profile::build(parameters, session, challenge, &signer.anchors());
         let now = self.store.clock().now();
         turn.work(move || sign(&signer, &unsigned, now)).await
     }
 
     /// When an identity issued now ends.
-    fn identity_end(&self) -> i64 {
+    fn identity_end(&self) -> Seconds {
         self.store.clock().now() + i64::from(self.settings.identity_days) * DAY
     }
 }

@@ -45,15 +45,15 @@ pub fn build(parameters: &Parameters, session: &str, challenge: &str, anchors: &
     crate::plist::to_xml(&Value::Dictionary(profile))
 }
 
-/// A profile that carries nothing but the TLS root, for the step before Install on iPhone and iPad.
-pub fn trust(identifier: &str, organization: &str, anchor: &[u8]) -> Vec<u8> {
+/// A profile that carries nothing but TLS roots, for the step before Install on iPhone and iPad.
+pub fn trust(identifier: &str, organization: &str, anchors: &[&[u8]]) -> Vec<u8> {
     let mut profile = payload("Configuration", &format!("{identifier}.trust"), &id::uuid());
     profile.insert("PayloadDisplayName".into(), format!("Trust the server of {organization}").into());
     profile.insert("PayloadOrganization".into(), organization.to_owned().into());
-    profile.insert(
-        "PayloadContent".into(),
-        Value::Array(vec![root(&format!("{identifier}.trust"), organization, 0, anchor)]),
-    );
+    let roots = anchors.iter().enumerate();
+    let roots =
+        roots.map(|(number, anchor)| root(&format!("{identifier}.trust"), organization, number, anchor));
+    profile.insert("PayloadContent".into(), Value::Array(roots.collect()));
     crate::plist::to_xml(&Value::Dictionary(profile))
 }
 

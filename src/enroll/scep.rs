@@ -1,12 +1,15 @@
 //! `GET, POST /scep`: the enrollment CA's SCEP endpoint (RFC 8894).
 //!
-//! GetCACaps, GetCACert and PKIOperation; of its messages PKCSReq and RenewalReq and nothing else.
-//! A PKCSReq needs the challenge of an enrollment session, a RenewalReq the signature of an identity
-//! in use. What the certificate says comes from the session, never from the request.
+//! GetCACaps, GetCACert, GetNextCACert and PKIOperation; of its messages PKCSReq and RenewalReq and
+//! nothing else. A PKCSReq needs the challenge of an enrollment session, a RenewalReq the signature of an
+//! identity in use. What the certificate says comes from the session, never from the request. A client that
+//! knows an earlier CA only is answered with that one's key, until it ends; it issues too, as long as no
+//! identity would outlive it.
 //!
 //! **Invariant:** of all certificates issued for one challenge, at most one is ever usable, and the
 //! CA's key is used in the `workshop` alone, for refusals too.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,6 +23,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::percent_decode;
 
+use super::refused_renewal;
 use super::session::{self, Origin, Session};
 use super::workshop::Turn;
 use super::{Enroll, invitation::Spent};
@@ -40,6 +44,9 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// What we can do, best first (RFC 8894 section 3.5.2). Single DES is understood and not offered.
 const CAPABILITIES: &str = "POSTPKIOperation\nRenewal\nSHA-256\nSHA-512\nAES\nDES3\nSHA-1\nSCEPStandard\n";
 
+/// Offered while there is a CA that took over from another (RFC 8894 section 4.7).
+const NEXT_CA: &str = "GetNextCACert\n";
+
 /// A device that renews and never uses what it gets is broken or hostile.
 const MOST_IN_USE: u32 = 5;
 
@@ -53,10 +60,19 @@ pub(super) fn routes() -> Router<Enroll> {
 async fn query(Handle(enroll): Handle<Enroll>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     match parameter(&query, "operation").as_deref() {
-        Some(b"GetCACaps") => plain("text/plain", CAPABILITIES.into()),
+        Some(b"GetCACaps") => {
+            let succeeded = enroll.authority().is_ok_and(|own| own.with_those_before().nth(1).is_some());
+            let next = if succeeded { NEXT_CA } else { "" };
+            plain("text/plain", format!("{CAPABILITIES}{next}").into())
+        }
         Some(b"GetCACert") => match enroll.authority() {
             Ok(authority) => plain("application/x-x509-ca-cert", authority.certificate_der().to_vec()),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+        },
+        Some(b"GetNextCACert") => match next_ca(&enroll).await {
+            Ok(Some(signed)) => plain("application/x-x509-next-ca-cert", signed),
+            Ok(None) => bad("there is no next CA; GetCACert answers the one that is in use"),
+            Err(error) => refused(error),
         },
         Some(b"PKIOperation") => match parameter(&query, "message").as_deref().and_then(from_base64) {
             Some(message) => operation(enroll, message.into()).await,
@@ -75,7 +91,7 @@ async fn post(Handle(enroll): Handle<Enroll>, RawQuery(query): RawQuery, body: B
 }
 
 fn unknown_operation() -> Response {
-    bad("this SCEP operation is not supported; use GetCACaps, GetCACert or PKIOperation")
+    bad("this SCEP operation is not supported; use GetCACaps, GetCACert, GetNextCACert or PKIOperation")
 }
 
 fn bad(words: &'static str) -> Response {
@@ -123,16 +139,36 @@ fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
 async fn operation(enroll: Enroll, body: Bytes) -> Response {
     match answer(&enroll, body).await {
         Ok(reply) => plain("application/x-pki-message", reply),
-        Err(Error::Invalid { words, .. }) => (StatusCode::BAD_REQUEST, words).into_response(),
-        Err(Error::Conflict { words, .. }) => (StatusCode::SERVICE_UNAVAILABLE, words).into_response(),
-        Err(busy @ Error::Busy) => {
+        Err(error) => refused(error),
+    }
+}
+
+fn refused(error: Error) -> Response {
+    match error {
+        Error::Invalid { words, .. } => (StatusCode::BAD_REQUEST, words).into_response(),
+        Error::Conflict { words, .. } => (StatusCode::SERVICE_UNAVAILABLE, words).into_response(),
+        busy @ Error::Busy => {
             (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "10")], busy.to_string()).into_response()
         }
-        Err(error) => {
+        error => {
             tracing::error!(error = error.chain(), "a SCEP request failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// The CA that is in use, signed by the one before it, for those who know only that.
+async fn next_ca(enroll: &Enroll) -> Result<Option<Vec<u8>>> {
+    let turn = enroll.kept.workshop.enter()?;
+    let (cas, now) = (Cas::of(enroll)?, enroll.store.clock().now());
+    let work = move || {
+        let Some(earlier) = cas.0.get(1) else { return Ok(None) };
+        let next = cms::certs_only(&[cas.current().certificate.der()]);
+        cms::sign_attached(&next, earlier.signer(), &[], now)
+            .map(Some)
+            .map_err(|source| Error::caused("the next CA could not be signed", source))
+    };
+    turn.work(work).await
 }
 
 /// What the CA works with: its certificate and key as SCEP needs them, read once.
@@ -142,18 +178,54 @@ pub(super) struct Ca {
     key: PrivateKey,
 }
 
-impl Ca {
+/// All CAs that clients may know, the one in use first; never empty.
+pub(super) struct Cas(Vec<Ca>);
+
+impl Cas {
     fn of(enroll: &Enroll) -> Result<Arc<Self>> {
         let authority = enroll.issuing_authority()?;
-        let kept = enroll.kept.ca.load_full();
-        if let Some(kept) = kept.filter(|ca| ca.authority.certificate_der() == authority.certificate_der()) {
+        let same = |cas: &Self| {
+            let all = cas.0.iter().map(|ca| ca.authority.certificate_der());
+            all.eq(authority.with_those_before().map(Authority::certificate_der))
+        };
+        if let Some(kept) = enroll.kept.cas.load_full().filter(|kept| same(kept)) {
             return Ok(kept);
         }
-        let read = Arc::new(Self::read(authority)?);
-        enroll.kept.ca.store(Some(read.clone()));
+        let all = authority.with_those_before().map(|own| Ca::read(own.clone()));
+        let read = Arc::new(Self(all.collect::<Result<_>>()?));
+        enroll.kept.cas.store(Some(read.clone()));
         Ok(read)
     }
 
+    fn current(&self) -> &Ca {
+        &self.0[0]
+    }
+
+    /// The request, and which CA it was encrypted for; the refusal of the one in use if for none.
+    fn open(&self, message: &Message) -> Result<(Request, usize), (message::Refusal, usize)> {
+        let another = |refusal: &message::Refusal| {
+            matches!(refusal, message::Refusal::Envelope(cms::CmsError::Recipient))
+        };
+        let mut refused = None;
+        for (number, ca) in self.0.iter().enumerate() {
+            match message.open(&ca.certificate, &ca.key) {
+                Ok(request) => return Ok((request, number)),
+                Err(refusal) if another(&refusal) => {
+                    refused.get_or_insert((refusal, 0));
+                }
+                Err(refusal) => return Err((refusal, number)),
+            }
+        }
+        Err(refused.unwrap_or((message::Refusal::Envelope(cms::CmsError::Recipient), 0)))
+    }
+
+    /// Who issues for a client that knows this CA: that one while no identity outlives it.
+    fn issuer(&self, known: usize, identity_end: Seconds) -> &Ca {
+        if self.0[known].authority.not_after() >= identity_end { &self.0[known] } else { self.current() }
+    }
+}
+
+impl Ca {
     fn read(authority: Authority) -> Result<Self> {
         let damaged = |source| Error::caused("the enrollment CA's key cannot be read", source);
         let certificate = Certificate::from_der(authority.certificate_der())
@@ -169,36 +241,45 @@ impl Ca {
 
 async fn answer(enroll: &Enroll, body: Bytes) -> Result<Vec<u8>> {
     let turn = enroll.kept.workshop.enter()?;
-    let ca = Ca::of(enroll)?;
-    let opener = ca.clone();
+    let cas = Cas::of(enroll)?;
+    let opener = cas.clone();
     let opened = turn.work(move || {
         let message = Message::parse(&body)
             .map_err(|error| Error::invalid(format!("this is not a SCEP message: {error}")))?;
-        let transaction = message.transaction.clone();
-        Ok(message.open(&opener.certificate, &opener.key).map_err(|refusal| (transaction, refusal)))
+        Ok(opener.open(&message).map_err(|refusal| (message.transaction, refusal)))
     });
     let opened = opened.await?;
     let now = enroll.store.clock().now();
-    let (transaction, info) = match opened {
-        Ok(request) => match issue(enroll, &turn, &ca.authority, &request).await {
-            Ok(issued) => {
-                let reply = move || {
-                    made(message::success(&request, &issued, &[ca.certificate.der()], ca.signer(), now))
-                };
-                return turn.work(reply).await;
+    let (transaction, info, known) = match opened {
+        Ok((request, known)) => {
+            let issuer = cas.issuer(known, enroll.identity_end()).authority.clone();
+            match issue(enroll, &turn, &issuer, &request).await {
+                Ok(issued) => {
+                    let reply = move || {
+                        // Who knows an earlier CA finds it beside the one that issued.
+                        let known = &cas.0[known];
+                        let mut chain = vec![issuer.certificate_der()];
+                        if known.certificate.der() != issuer.certificate_der() {
+                            chain.push(known.certificate.der());
+                        }
+                        made(message::success(&request, &issued, &chain, known.signer(), now))
+                    };
+                    return turn.work(reply).await;
+                }
+                Err(Denied::Failed(error)) => return Err(error),
+                Err(Denied::Policy(info, words)) => {
+                    tracing::info!(refused = &*words, "a SCEP request was refused");
+                    refused_renewal::note(enroll, &request, words).await?;
+                    (request.transaction, info, known)
+                }
             }
-            Err(Denied::Failed(error)) => return Err(error),
-            Err(Denied::Policy(info, words)) => {
-                tracing::info!(refused = words, "a SCEP request was refused");
-                (request.transaction, info)
-            }
-        },
-        Err((transaction, refusal)) => {
+        }
+        Err((transaction, (refusal, known))) => {
             tracing::info!(refused = %refusal, "a SCEP request was refused");
-            (transaction, refusal.fail_info())
+            (transaction, refusal.fail_info(), known)
         }
     };
-    turn.work(move || made(message::failure(&transaction, info, ca.signer(), now))).await
+    turn.work(move || made(message::failure(&transaction, info, cas.0[known].signer(), now))).await
 }
 
 fn made(reply: Result<Vec<u8>, cms::CmsError>) -> Result<Vec<u8>> {
@@ -207,14 +288,20 @@ fn made(reply: Result<Vec<u8>, cms::CmsError>) -> Result<Vec<u8>> {
 
 /// Why there is no certificate.
 enum Denied {
-    Policy(FailInfo, &'static str),
+    Policy(FailInfo, Cow<'static, str>),
     Failed(Error),
+}
+
+impl Denied {
+    fn policy(words: &'static str) -> Self {
+        Self::Policy(FailInfo::BadRequest, words.into())
+    }
 }
 
 impl From<Error> for Denied {
     fn from(error: Error) -> Self {
         match error {
-            Error::Invalid { .. } => Self::Policy(FailInfo::BadRequest, "the request cannot be granted"),
+            Error::Invalid { words, .. } => Self::Policy(FailInfo::BadRequest, words.into()),
             other => Self::Failed(other),
         }
     }
@@ -296,13 +383,13 @@ fn right(conn: &rusqlite::Connection, request: &Request, now: Seconds) -> Result
             let challenge = request.csr.challenge().filter(|challenge| !challenge.is_empty());
             let session =
                 challenge.map(|challenge| session::by_challenge(conn, challenge)).transpose()?.flatten();
-            let session = session
-                .ok_or(Denied::Policy(FailInfo::BadRequest, "the challenge is missing or not one of ours"))?;
+            let session =
+                session.ok_or_else(|| Denied::policy("the challenge is missing or not one of ours"))?;
             may_ask(conn, &session, now)?;
             Ok(Right::Challenge(Box::new(session)))
         }
         MessageType::RenewalReq => {
-            let denied = |words| Denied::Policy(FailInfo::BadRequest, words);
+            let denied = Denied::policy;
             let identity = identity::find(conn, request.signer.fingerprint())?
                 .ok_or(denied("the certificate to be renewed is not ours"))?;
             if identity.state != State::Pinned || identity.is_expired(now) {
@@ -318,7 +405,7 @@ fn right(conn: &rusqlite::Connection, request: &Request, now: Seconds) -> Result
 }
 
 fn may_ask(conn: &rusqlite::Connection, session: &Session, now: Seconds) -> Result<(), Denied> {
-    let denied = |words| Err(Denied::Policy(FailInfo::BadRequest, words));
+    let denied = |words| Err(Denied::policy(words));
     if session.expires_at <= now {
         return denied("the challenge has expired");
     }

@@ -264,10 +264,14 @@ pub fn newest_renewal(conn: &Connection, enrollment_id: &str) -> Result<Option<S
 /// `waiting` says whether its command still waits in the queue; then it is sent again by itself
 /// until its challenge ends.
 pub fn renewal_is_due(last: Option<&Session>, waiting: bool, expired: bool, now: Seconds) -> bool {
-    match last {
-        None => true,
-        Some(last) if waiting => last.expires_at <= now,
+    last.is_none_or(|last| renewal_next(last, waiting, expired) <= now)
+}
+
+/// When the renewal after this one is sent, unless this one arrives.
+pub fn renewal_next(last: &Session, waiting: bool, expired: bool) -> Seconds {
+    match waiting {
+        true => last.expires_at,
         // An expired device has nothing else to do here; it is given the next try soon.
-        Some(last) => last.created_at + if expired { MINUTE } else { RETRY } <= now,
+        false => last.created_at + if expired { MINUTE } else { RETRY },
     }
 }

@@ -10,6 +10,7 @@
 pub mod caller;
 pub mod claim;
 pub mod contact;
+pub mod ending;
 pub mod enrollment;
 pub mod escrow;
 pub mod event;
@@ -54,7 +55,7 @@ use crate::config::WebhookFormat;
 use crate::content::Contents;
 use crate::ddm;
 use crate::enroll::guesses::Guesses;
-use crate::enroll::{Enroll, session};
+use crate::enroll::{Enroll, refused_renewal, session};
 use crate::error::{Error, Result};
 use crate::pki::identity::{self, Fingerprint, Identity, State};
 use crate::pki::seal::Seal;
@@ -333,12 +334,38 @@ pub fn forget(tx: &Tx<'_>, device_id: &str) -> Result<()> {
     wake::nothing_due_for_all(tx, device_id)?;
     claim::forget(tx, device_id)?;
     session::end_identities(tx, device_id)?;
+    refused_renewal::forget(tx, device_id)?;
     for channel in enrollment::channels(tx, device_id)? {
         contact::forget(tx, &channel)?;
         ddm::erase(tx, &channel)?;
     }
     enrollment::forget(tx, device_id)?;
     Ok(())
+}
+
+/// Ends every identity that speaks for a device, and the renewals that were sent to it: from now on their
+/// keys prove nothing. The device stays enrolled, is refused with 400 and told nothing that would end its
+/// management; it comes back by enrolling again. Answers how many there were.
+///
+/// # Errors
+/// `Conflict` when it has none; the database's.
+pub fn revoke_identities(tx: &Tx<'_>, device_id: &str) -> Result<u32> {
+    let count = identity::count_in_use(tx, device_id, tx.now())?;
+    if count == 0 {
+        return Err(Error::conflict(
+            "this device has no identity that is in use: it has not enrolled yet, has left, or was revoked before",
+        ));
+    }
+    session::end_identities(tx, device_id)?;
+    queue::cancel_renewals(tx, device_id)?;
+    wake::nothing_due_for_all(tx, device_id)?;
+    event::record(
+        tx,
+        "identity-revoked",
+        Some(device_id),
+        "The device's identity was revoked: it is refused until it enrolls again.",
+    )?;
+    Ok(count)
 }
 
 /// Whether who was proven to be a device still is: between the proof and the transaction a claim may

@@ -13,12 +13,13 @@ use rusqlite::Connection;
 
 use super::enrollment::{self, State};
 use super::queue::{self, New, Purpose};
-use super::{Mdm, event};
+use super::{Mdm, ending, event};
 use crate::clock::Seconds;
 use crate::enroll::session::{self, Origin, Parameters};
 use crate::error::{Error, Result};
 use crate::id;
 use crate::pki::identity::{self, Identity};
+use crate::pki::tls_authority::Next;
 use crate::plist;
 
 /// Sends a renewal to a device that is here and whose identity ends soon or has ended, unless one is under
@@ -60,7 +61,12 @@ pub async fn round(mdm: &Mdm) -> Result<usize> {
         return Ok(0);
     }
     let end = clock.now() + mdm.renew_before;
-    let due = mdm.store.read(move |conn| identity::ending_before(conn, end)).await?;
+    let mut due = mdm.store.read(move |conn| identity::ending_before(conn, end)).await?;
+    // Who does not trust the TLS root that takes over soon would be lost.
+    if let Some(next) = mdm.enroll.next_anchor().filter(|next| next.urgent_from <= clock.now()) {
+        let without = mdm.store.read(move |conn| ending::profiles_until(conn, next.made_at)).await?;
+        due.extend(without);
+    }
     for device_id in &due {
         if let Err(error) = send(mdm, device_id, None).await {
             not_sent(device_id, &error);
@@ -76,13 +82,18 @@ fn due(
     device_id: &str,
     ends: Option<Seconds>,
     renew_before: Seconds,
+    next: Option<&Next>,
     now: Seconds,
 ) -> Result<Option<Parameters>> {
     let known = enrollment::find(conn, device_id)?.filter(|known| known.state == State::Enrolled);
     let newest = identity::newest_of(conn, device_id)?;
     let (Some(known), Some(newest)) = (known, newest) else { return Ok(None) };
     let ends = ends.unwrap_or(newest.not_after);
-    if ends - renew_before > now {
+    let needs_anchor = match next.filter(|next| next.urgent_from <= now) {
+        Some(next) => ending::has_profile_until(conn, device_id, next.made_at)?,
+        None => false,
+    };
+    if ends - renew_before > now && !needs_anchor {
         return Ok(None);
     }
     let last = session::newest_renewal(conn, device_id)?;
@@ -97,8 +108,8 @@ fn due(
 /// Answers whether one was sent.
 async fn send(mdm: &Mdm, device_id: &str, ends: Option<Seconds>) -> Result<bool> {
     let (now, renew_before) = (mdm.store.clock().now(), mdm.renew_before);
-    let device = device_id.to_owned();
-    let parameters = mdm.store.peek(|conn| due(conn, &device, ends, renew_before, now))?;
+    let (device, next) = (device_id.to_owned(), mdm.enroll.next_anchor());
+    let parameters = mdm.store.peek(|conn| due(conn, &device, ends, renew_before, next.as_ref(), now))?;
     let Some(parameters) = parameters else { return Ok(false) };
 
     let (session_id, challenge) = (id::hex(&id::random::<16>()), id::secret::<32>());
@@ -109,7 +120,7 @@ async fn send(mdm: &Mdm, device_id: &str, ends: Option<Seconds>) -> Result<bool>
     mdm.store
         .write("renewal", move |tx| {
             // While the profile was signed, another connection of the device may have sent one.
-            if due(tx, &device, ends, renew_before, tx.now())?.is_none() {
+            if due(tx, &device, ends, renew_before, next.as_ref(), tx.now())?.is_none() {
                 return Ok(false);
             }
             queue::cancel_renewals(tx, &device)?;

@@ -2,10 +2,12 @@
 //!
 //! [`Authority`] issues the identities that devices get by SCEP; it is RSA, because SCEP clients
 //! encrypt to it (RFC 8894 section 3.1). It is made at the first start, by `server`, and loaded at
-//! each later one. `tls_authority` keeps the other CA, which names this server, in the same table.
+//! each later one. Long before it ends a successor of the same name takes over, and those who still
+//! know the earlier one are answered with that. `tls_authority` keeps the other CA, which names this
+//! server, in the same table.
 //!
 //! **Invariant:** a certificate says what the template here says; of a request nothing but its
-//! public key is used.
+//! public key is used. No identity outlives its issuer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +32,27 @@ pub use crate::pki::template::Certified;
 /// `authorities.purpose` of the enrollment CA.
 const IDENTITY: &str = "identity";
 
+/// How long before an authority must be succeeded its successor is there: whoever still asks the earlier
+/// one meanwhile is given an identity by that.
+pub const MARGIN: Seconds = 30 * DAY;
+
+/// How long what we certify is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// An authority's days.
+    pub ca_days: u32,
+    /// An identity's days.
+    pub identity_days: u32,
+}
+
+impl Lifetimes {
+    /// How long before the end of an authority that is valid for `life` its successor is made: early enough
+    /// that identities of their whole length never outlive their issuer, and in its second half at the latest.
+    pub fn lead(self, life: Seconds) -> Seconds {
+        (i64::from(self.identity_days) * DAY + MARGIN).min(life / 2)
+    }
+}
+
 /// Who a device's certificate is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -51,6 +74,8 @@ struct Loaded {
     not_before: Seconds,
     not_after: Seconds,
     issuer: Issuer<'static, KeyPair>,
+    /// Those before it, the newest first, that clients may still know.
+    earlier: Vec<Authority>,
 }
 
 impl fmt::Debug for Authority {
@@ -60,27 +85,58 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Loads the enrollment CA; makes it first where there is none.
+    /// Loads the enrollment CA that issues now, with those before it; makes the first where there is none,
+    /// and a successor when it is time.
     ///
     /// `None` while there is none and the clock cannot be right: the server runs without identities
     /// and calls again when the time is set.
     ///
     /// # Errors
     /// The database's and the sealing key's, in words.
-    pub async fn open(store: &Store, seal: &Seal, organization: &str, ca_days: u32) -> Result<Option<Self>> {
-        if let Some(own) = store.peek(|conn| newest(conn, seal, IDENTITY))? {
-            return Self::from_certified(own).map(Some);
+    pub async fn open(
+        store: &Store,
+        seal: &Seal,
+        organization: &str,
+        lifetimes: Lifetimes,
+    ) -> Result<Option<Self>> {
+        let now = store.clock().now();
+        let stored = Self::in_use(store.peek(|conn| all(conn, seal, IDENTITY))?, now)?;
+        if !store.clock().is_sane() || stored.as_ref().is_some_and(|own| !own.is_due(lifetimes, now)) {
+            return Ok(stored);
         }
-        if !store.clock().is_sane() {
-            return Ok(None);
-        }
-        let (organization, now) = (organization.to_owned(), store.clock().now());
-        let made = tokio::task::spawn_blocking(move || Self::generate(&organization, ca_days, now))
+        // A successor has the name of the first, by which servers of TLS ask for certificates of either.
+        let name = match &stored {
+            Some(own) => own.name()?,
+            None => common_name(organization, " Enrollment CA"),
+        };
+        let made = tokio::task::spawn_blocking(move || Self::make(&name, lifetimes.ca_days, now))
             .await
             .map_err(|source| Error::caused("the enrollment CA was not made", source))??;
-        let seal = seal.clone();
-        let own = store.write("make_enrollment_ca", move |tx| Self::keep(tx, &seal, made)).await?;
-        Self::from_certified(own).map(Some)
+        let (opener, predecessor) = (seal.clone(), stored.map(|own| own.certificate_der().to_vec()));
+        let kept = store
+            .write("make_enrollment_ca", move |tx| {
+                let there = all(tx, &opener, IDENTITY)?;
+                // Another has made one meanwhile.
+                let current = Self::in_use(there, now)?.map(|own| own.certificate_der().to_vec());
+                if current == predecessor {
+                    insert(tx, &opener, IDENTITY, &made)?;
+                }
+                all(tx, &opener, IDENTITY)
+            })
+            .await?;
+        Self::in_use(kept, now)
+    }
+
+    /// Of all rows, the newest first: the newest that is valid now, with the others that are. After the
+    /// clock went astray an older one may be the one.
+    fn in_use(rows: Vec<Certified>, now: Seconds) -> Result<Option<Self>> {
+        let rows = rows.into_iter().map(Self::from_certified).collect::<Result<Vec<_>>>()?;
+        let newest = rows.first().cloned();
+        let mut valid = rows.into_iter().filter(|own| own.0.not_before <= now && now < own.0.not_after);
+        let Some(current) = valid.next().or(newest) else { return Ok(None) };
+        let earlier = valid.collect();
+        let own = current.0.own.clone();
+        Self::with_earlier(own, earlier).map(Some)
     }
 
     /// Makes a key and a certificate for the enrollment CA: seconds of work on a small machine.
@@ -88,10 +144,13 @@ impl Authority {
     /// # Errors
     /// The clock cannot be right.
     pub fn generate(organization: &str, ca_days: u32, now: Seconds) -> Result<Certified> {
+        Self::make(&common_name(organization, " Enrollment CA"), ca_days, now)
+    }
+
+    fn make(name: &str, ca_days: u32, now: Seconds) -> Result<Certified> {
         sane(now)?;
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map_err(not_made)?;
-        let name = common_name(organization, " Enrollment CA");
-        let mut params = template(&name, now - DAY, now + i64::from(ca_days) * DAY)?;
+        let mut params = template(name, now - DAY, now + i64::from(ca_days) * DAY)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -103,28 +162,43 @@ impl Authority {
         self_signed(&params, &key)
     }
 
-    /// Stores a new enrollment CA unless there is one already, and answers the one that counts.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn keep(tx: &Tx<'_>, seal: &Seal, made: Certified) -> Result<Certified> {
-        if let Some(there) = newest(tx, seal, IDENTITY)? {
-            return Ok(there);
-        }
-        insert(tx, seal, IDENTITY, &made)?;
-        Ok(made)
-    }
-
     /// An authority from its certificate and key.
     ///
     /// # Errors
     /// Either cannot be read: the database is damaged.
     pub fn from_certified(own: Certified) -> Result<Self> {
+        Self::with_earlier(own, Vec::new())
+    }
+
+    fn with_earlier(own: Certified, earlier: Vec<Self>) -> Result<Self> {
         let certificate = parse(&own.certificate)?;
         let (not_before, not_after) = validity(&certificate);
         let subject = certificate.subject().to_der().map_err(damaged)?;
         let issuer = issuer(&certificate, &own)?;
-        Ok(Self(Arc::new(Loaded { own, subject, not_before, not_after, issuer })))
+        Ok(Self(Arc::new(Loaded { own, subject, not_before, not_after, issuer, earlier })))
+    }
+
+    fn name(&self) -> Result<String> {
+        let certificate = parse(self.certificate_der())?;
+        let name = certificate.subject().common_name().map_err(damaged)?;
+        name.map(|name| name.value().to_string())
+            .ok_or_else(|| Error::internal("the certificate of an authority has no name; restore a backup"))
+    }
+
+    /// This one, and those before it that clients may still know, the newest first.
+    pub fn with_those_before(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.0.earlier)
+    }
+
+    /// Whether one of those before it has ended, and is to be forgotten.
+    pub fn knows_ended(&self, now: Seconds) -> bool {
+        self.0.earlier.iter().any(|own| own.0.not_after <= now)
+    }
+
+    /// Whether its successor has to be made now.
+    pub fn is_due(&self, lifetimes: Lifetimes, now: Seconds) -> bool {
+        let Loaded { not_before, not_after, .. } = *self.0;
+        now < not_before || not_after - lifetimes.lead(not_after - not_before) <= now
     }
 
     /// The CA's certificate, DER.
@@ -183,6 +257,46 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0.issuer).map_err(not_made)?;
         Ok(certificate.der().to_vec())
     }
+}
+
+/// A certificate of ours, without its key.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// When it was made.
+    pub created_at: Seconds,
+}
+
+/// Our own certificates, for whoever shows when they end.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Enrollment CAs, the newest first.
+    pub enrollment_cas: Vec<Listed>,
+    /// TLS roots, the newest first.
+    pub tls_roots: Vec<Listed>,
+    /// The signer of profiles, in self-signed mode.
+    pub profile_signer: Option<Listed>,
+}
+
+/// What there is of our own certificates; no key is opened.
+pub fn listed(conn: &Connection) -> Result<Own> {
+    let mut own = Own::default();
+    let mut statement =
+        conn.prepare_cached("SELECT purpose, certificate, created_at FROM authorities ORDER BY id DESC")?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, String>(0)?, Listed { certificate: row.get(1)?, created_at: row.get(2)? }))
+    })?;
+    for row in rows {
+        let (purpose, listed) = row?;
+        match purpose.as_str() {
+            IDENTITY => own.enrollment_cas.push(listed),
+            "tls" => own.tls_roots.push(listed),
+            "profile-signer" => own.profile_signer = own.profile_signer.or(Some(listed)),
+            _ => {}
+        }
+    }
+    Ok(own)
 }
 
 /// All rows of a purpose, the newest first.
@@ -262,6 +376,8 @@ mod tests {
     const SUBJECT: Subject<'_> =
         Subject { common_name: "session-1", organization: "Example School", organizational_unit: None };
 
+    const LIFETIMES: Lifetimes = Lifetimes { ca_days: 7300, identity_days: 825 };
+
     fn authority(ca_days: u32) -> Authority {
         Authority::from_certified(Authority::generate("Example School", ca_days, NOW).unwrap()).unwrap()
     }
@@ -330,8 +446,11 @@ mod tests {
     async fn the_authority_is_made_once_and_sealed() {
         let (folder, store) = temporary();
         let seal = Seal::open(folder.path(), None, true).unwrap();
-        let made = Authority::open(&store, &seal, "Example School", 7300).await.unwrap().unwrap();
-        let again = Authority::open(&store, &seal, "Another Name", 1).await.unwrap().unwrap();
+        let made = Authority::open(&store, &seal, "Example School", LIFETIMES).await.unwrap().unwrap();
+        let again = Authority::open(&store, &seal, "Another Name", Lifetimes { ca_days: 1, ..LIFETIMES })
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(made.certificate_der(), again.certificate_der());
         assert_eq!(made.key_pkcs8(), again.key_pkcs8());
         let sealed: Vec<u8> = store
@@ -348,8 +467,35 @@ mod tests {
         let clock = Clock::set_to(60);
         let store = Store::open(folder.path(), clock.clone()).unwrap();
         let seal = Seal::open(folder.path(), None, true).unwrap();
-        assert!(Authority::open(&store, &seal, "Example School", 7300).await.unwrap().is_none());
+        assert!(Authority::open(&store, &seal, "Example School", LIFETIMES).await.unwrap().is_none());
         clock.advance(NOW);
-        assert!(Authority::open(&store, &seal, "Example School", 7300).await.unwrap().is_some());
+        assert!(Authority::open(&store, &seal, "Example School", LIFETIMES).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_successor_takes_over_before_an_identity_would_outlive_its_issuer_and_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::set_to(NOW);
+        let store = Store::open(folder.path(), clock.clone()).unwrap();
+        let seal = Seal::open(folder.path(), None, true).unwrap();
+        let lifetimes = Lifetimes { ca_days: 300, identity_days: 90 };
+        let open =
+            async || Authority::open(&store, &seal, "Example School", lifetimes).await.unwrap().unwrap();
+        let first = open().await;
+        clock.advance(179 * DAY);
+        assert_eq!(open().await.certificate_der(), first.certificate_der());
+        clock.advance(2 * DAY);
+        let second = open().await;
+        assert_ne!(second.certificate_der(), first.certificate_der());
+        assert_eq!(second.subject_der(), first.subject_der(), "clients of TLS know it by its name");
+        let known: Vec<_> = second.with_those_before().map(|own| own.certificate_der().to_vec()).collect();
+        assert_eq!(known, [second.certificate_der().to_vec(), first.certificate_der().to_vec()]);
+        assert_eq!(open().await.certificate_der(), second.certificate_der());
+        // The earlier one ends and is known no more.
+        clock.advance(121 * DAY);
+        assert_eq!(open().await.with_those_before().count(), 1);
+        // With the clock back where it was, the one that is valid then issues.
+        clock.advance(-301 * DAY);
+        assert_eq!(open().await.certificate_der(), first.certificate_der());
     }
 }

@@ -5,6 +5,9 @@
 //! hands out the root. The root may only name this server (RFC 5280 section 4.2.1.10), so that who
 //! trusts it gives nothing else away. The rows are in the table that `authority` owns.
 //!
+//! Long before a root ends the next is made and goes out beside it with every profile; the leaf stays
+//! under the old one until all devices have the next, or the end is near.
+//!
 //! **Invariant:** the root signs the leaf and the signer and nothing else, and never an identity.
 
 use rcgen::{
@@ -18,7 +21,7 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
 
 use crate::clock::{DAY, Seconds};
 use crate::error::{Error, Result};
-use crate::pki::authority;
+use crate::pki::authority::{self, Lifetimes};
 use crate::pki::seal::Seal;
 use crate::pki::template::{self, Certified};
 use crate::pki::tls_names::{Names, alternative_names, subject_alt_names};
@@ -28,11 +31,14 @@ const ROOT: &str = "tls";
 const LEAF: &str = "tls-leaf";
 const SIGNER: &str = "profile-signer";
 
+/// A root's days, at most: as long as an enrollment CA if that is shorter.
 const ROOT_DAYS: i64 = 3653;
 /// Apple's limit is 398 days for public roots and 825 for private ones; the stricter is kept.
 const LEAF_DAYS: i64 = 397;
-/// What has fewer days left is made anew.
+/// What has fewer days left is made anew, or fewer than a third of its life.
 const RENEW_DAYS: i64 = 30;
+/// How long before the end of a root its devices are sent the next, if they have not got it by then.
+const HURRY: Seconds = 90 * DAY;
 
 /// The root and what it signed; the signer's chain is `[signer, root]`.
 #[derive(Clone, Debug)]
@@ -43,26 +49,53 @@ pub struct TlsAuthority {
     pub leaf: Certified,
     /// What signs the enrollment profile.
     pub signer: Certified,
+    /// The root that takes over when all devices trust it.
+    pub next: Option<Next>,
+}
+
+/// A root that goes out to devices before anything is issued from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// Profiles that were made later have it.
+    pub made_at: Seconds,
+    /// From then on devices without it are sent it.
+    pub urgent_from: Seconds,
 }
 
 impl TlsAuthority {
-    /// Loads all three, making and storing what is missing, about to expire, or names something
+    /// Loads all, making and storing what is missing, about to expire, or names something
     /// else than it should. Called at the start and every minute.
     ///
-    /// `None` while the clock cannot be right and something is missing; [`temporary`] serves then.
+    /// `since` answers when the oldest of the profiles was made that devices have now: roots that were made
+    /// earlier are trusted by all. `None` while the clock cannot be right and something is missing;
+    /// [`temporary`] serves then.
     ///
     /// # Errors
     /// The database's and the sealing key's, in words.
-    pub async fn open(store: &Store, seal: &Seal, organization: &str, names: &Names) -> Result<Option<Self>> {
-        let stored = store.peek(|conn| Stored::load(conn, seal))?;
+    pub async fn open(
+        store: &Store,
+        seal: &Seal,
+        organization: &str,
+        names: &Names,
+        lifetimes: Lifetimes,
+        since: impl FnOnce(&Connection) -> Result<Seconds>,
+    ) -> Result<Option<Self>> {
+        let (stored, since) = store.peek(|conn| {
+            let stored = Stored::load(conn, seal)?;
+            let since = if stored.roots.len() > 1 { since(conn)? } else { 0 };
+            Ok((stored, since))
+        })?;
         if !store.clock().is_sane() {
             return Ok(stored.unjudged());
         }
         let (organization, names, now) = (organization.to_owned(), names.clone(), store.clock().now());
         // A key of the signer takes seconds on a small machine.
-        let renewed = tokio::task::spawn_blocking(move || stored.renew(&organization, &names, now))
-            .await
-            .map_err(|source| Error::caused("the server's certificates were not made", source))??;
+        let renewed =
+            tokio::task::spawn_blocking(move || stored.renew(&organization, &names, lifetimes, since, now))
+                .await
+                .map_err(|source| Error::caused("the server's certificates were not made", source))??;
         if !renewed.anything_new() {
             return Ok(Some(renewed.all));
         }
@@ -115,7 +148,8 @@ struct Stored {
 /// What the server uses from now on, and what of it is not in the table yet.
 struct Renewed {
     all: TlsAuthority,
-    new_root: bool,
+    /// The root that was made now.
+    made: Option<Certified>,
     new_leaf: bool,
     new_signer: bool,
 }
@@ -136,20 +170,54 @@ impl Stored {
         let root = self.roots.into_iter().find(|root| {
             template::parse(&root.certificate).is_ok_and(|certificate| issued_by(&signed, &certificate))
         })?;
-        Some(TlsAuthority { root, leaf, signer })
+        Some(TlsAuthority { root, leaf, signer, next: None })
     }
 
-    fn renew(self, organization: &str, names: &Names, now: Seconds) -> Result<Renewed> {
-        let kept = self.roots.into_iter().find(|root| {
-            template::parse(&root.certificate)
-                .is_ok_and(|certificate| is_fresh(&certificate, now) && names.allow(&certificate))
-        });
-        let new_root = kept.is_none();
-        let root = match kept {
-            Some(root) => root,
-            None => make_root(organization, names, now)?,
+    fn renew(
+        self,
+        organization: &str,
+        names: &Names,
+        lifetimes: Lifetimes,
+        since: Seconds,
+        now: Seconds,
+    ) -> Result<Renewed> {
+        let mut roots: Vec<(Certified, TbsCertificate)> = Vec::new();
+        for root in self.roots {
+            if let Ok(certificate) = template::parse(&root.certificate)
+                && is_fresh(&certificate, now)
+                && names.allow(&certificate)
+            {
+                roots.push((root, certificate));
+            }
+        }
+        let is_due = |certificate: &TbsCertificate| {
+            let (not_before, not_after) = template::validity(certificate);
+            not_after - lifetimes.lead(not_after - not_before) <= now
         };
-        let certificate = template::parse(&root.certificate)?;
+        let mut made = None;
+        if roots.first().is_none_or(|(_, certificate)| is_due(certificate)) {
+            let root = make_root(organization, names, lifetimes.ca_days, now)?;
+            made = Some(root.clone());
+            let certificate = template::parse(&root.certificate)?;
+            roots.insert(0, (root, certificate));
+        }
+        let carried = self.leaf.as_ref().and_then(|leaf| {
+            let leaf = template::parse(&leaf.certificate).ok()?;
+            roots.iter().position(|(_, root)| issued_by(&leaf, root))
+        });
+        let made_at = roots.first().map_or(0, |(_, newest)| made_at(newest));
+        let chosen = match carried {
+            Some(old) if made_at >= since => old,
+            _ => 0,
+        };
+        let next = roots.first().filter(|_| chosen > 0).map(|(newest, _)| newest.certificate.clone());
+        let (root, certificate) = roots.swap_remove(chosen);
+        let (not_before, not_after) = template::validity(&certificate);
+        let next = next.map(|certificate| Next {
+            certificate,
+            made_at,
+            urgent_from: not_after - HURRY.min((not_after - not_before) / 4),
+        });
         let serves = |own: &Certified, wanted: &dyn Fn(&TbsCertificate) -> bool| {
             template::parse(&own.certificate)
                 .is_ok_and(|own| is_fresh(&own, now) && issued_by(&own, &certificate) && wanted(&own))
@@ -173,18 +241,18 @@ impl Stored {
             Some(signer) => signer,
             None => make_signer(&name, &root, &certificate, now)?,
         };
-        Ok(Renewed { all: TlsAuthority { root, leaf, signer }, new_root, new_leaf, new_signer })
+        Ok(Renewed { all: TlsAuthority { root, leaf, signer, next }, made, new_leaf, new_signer })
     }
 }
 
 impl Renewed {
     fn anything_new(&self) -> bool {
-        self.new_root || self.new_leaf || self.new_signer
+        self.made.is_some() || self.new_leaf || self.new_signer
     }
 
     fn keep(self, tx: &Tx<'_>, seal: &Seal) -> Result<TlsAuthority> {
-        if self.new_root {
-            authority::insert(tx, seal, ROOT, &self.all.root)?;
+        if let Some(root) = &self.made {
+            authority::insert(tx, seal, ROOT, root)?;
         }
         if self.new_leaf {
             authority::replace(tx, seal, LEAF, &self.all.leaf)?;
@@ -196,10 +264,11 @@ impl Renewed {
     }
 }
 
-fn make_root(organization: &str, names: &Names, now: Seconds) -> Result<Certified> {
+fn make_root(organization: &str, names: &Names, ca_days: u32, now: Seconds) -> Result<Certified> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(template::not_made)?;
     let name = template::common_name(organization, &format!(" TLS Root for {}", names.host()));
-    let mut params = template::template(&name, now - DAY, now - DAY + ROOT_DAYS * DAY)?;
+    let mut params =
+        template::template(&name, now - DAY, now - DAY + ROOT_DAYS.min(i64::from(ca_days)) * DAY)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.name_constraints = Some(names.constraints());
@@ -253,7 +322,17 @@ fn last_day(parent: &TbsCertificate, now: Seconds) -> Seconds {
 
 fn is_fresh(certificate: &TbsCertificate, now: Seconds) -> bool {
     let (not_before, not_after) = template::validity(certificate);
-    not_before <= now && now + RENEW_DAYS * DAY < not_after
+    not_before <= now && now + renewed_before(not_after - not_before) < not_after
+}
+
+/// How long before its end a certificate that is valid for `life` is made anew.
+pub fn renewed_before(life: Seconds) -> Seconds {
+    (RENEW_DAYS * DAY).min(life / 3)
+}
+
+fn made_at(certificate: &TbsCertificate) -> Seconds {
+    let (not_before, _) = template::validity(certificate);
+    not_before + DAY
 }
 
 fn issued_by(certificate: &TbsCertificate, root: &TbsCertificate) -> bool {

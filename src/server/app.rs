@@ -33,8 +33,9 @@ use crate::ddm;
 use crate::doctor::Doctor;
 use crate::enroll::{self, Enroll, Settings, Signer};
 use crate::error::{Error, Result};
+use crate::expiry::{Expiry, Watched};
 use crate::mdm::{self, Mdm, caller::Proxy, listing};
-use crate::pki::authority::Authority;
+use crate::pki::authority::{Authority, Lifetimes};
 use crate::pki::seal::{self, Seal};
 use crate::pki::tls_names::{Names, machine_host_name};
 use crate::request;
@@ -60,6 +61,7 @@ pub struct App {
     /// In mode `acme`.
     pub acme: Option<Acme>,
     pub webhook: Webhook,
+    pub expiry: Expiry,
     pub(super) seal: Seal,
     pub(super) authority: Arc<ArcSwap<Option<Authority>>>,
     pub(super) signer: Arc<ArcSwap<Signer>>,
@@ -83,7 +85,8 @@ impl App {
         let seal = open_seal(&store, &config.data_dir, credentials.as_deref()).await?;
 
         let organization = config.organization.name.as_str();
-        let authority = Authority::open(&store, &seal, organization, config.enrollment.ca_days).await?;
+        let lifetimes = lifetimes(config);
+        let authority = Authority::open(&store, &seal, organization, lifetimes).await?;
         let client_certificates = ClientCertificates::default();
         if let Some(authority) = &authority {
             client_certificates.name_authority(authority.subject_der());
@@ -97,7 +100,8 @@ impl App {
         };
         let (server_certificate, signer, certificate_files) = match &config.tls.mode {
             TlsMode::SelfSigned => {
-                let (pair, signer) = self_signed(&store, &seal, organization, &names, None).await?;
+                let (pair, signer) =
+                    self_signed(&store, &seal, organization, &names, lifetimes, None).await?;
                 (ServerCertificate::new(pair)?, signer, None)
             }
             TlsMode::Files { certificate, private_key } => {
@@ -114,7 +118,7 @@ impl App {
                         (pair, signer)
                     }
                     // Devices that come before the first certificate trust the one of our own.
-                    None => self_signed(&store, &seal, organization, &names, None).await?,
+                    None => self_signed(&store, &seal, organization, &names, lifetimes, None).await?,
                 };
                 let challenges = acme.as_ref().map(|acme| acme.challenges().clone()).unwrap_or_default();
                 (ServerCertificate::with_challenges(pair, challenges)?, signer, None)
@@ -157,10 +161,16 @@ impl App {
         let mdm = Mdm::new(&store, &seal, &apns, &enroll, &contents, proxy, renew_before_days)
             .telling(webhook.format());
         let backups = Backups::open(config, &store, &seal, &contents).await?;
+        let (presents, tells) = (server_certificate.clone(), enroll.clone());
+        let watched = Watched {
+            tls_certificate: Arc::new(move || presents.pair().chain.first().map(|leaf| leaf.to_vec())),
+            next_root: Arc::new(move || tells.next_anchor()),
+        };
+        let expiry = Expiry::open(config, &store, watched)?;
         let admin = Admin::new(admin::Parts {
             mdm: mdm.clone(),
             backups: backups.clone(),
-            doctor: Doctor::new(config, &mdm, &backups, acme.as_ref(), &webhook, &server_certificate.chain())?,
+            doctor: Doctor::new(config, &mdm, &backups, acme.as_ref(), &webhook, &expiry, &server_certificate.chain())?,
             tls: admin::Tls {
                 mode: config.tls.mode.as_str(),
                 chain: server_certificate.chain(),
@@ -174,6 +184,7 @@ impl App {
             organization: organization.into(),
             settings: config::rows(config).into(),
             webhook: webhook.clone(),
+            expiry: expiry.clone(),
             page_url: page_url(config).into(),
         });
         Ok(Self {
@@ -185,6 +196,7 @@ impl App {
             backups,
             acme,
             webhook,
+            expiry,
             seal,
             authority,
             signer,
@@ -199,6 +211,11 @@ impl App {
     /// The configuration that it was opened with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// How long what it certifies is valid.
+    pub fn lifetimes(&self) -> Lifetimes {
+        lifetimes(&self.config)
     }
 
     /// What the command line gets over the socket: the API and nothing else.
@@ -262,8 +279,8 @@ impl App {
     pub async fn close(self) {
         flush(&self.mdm, &self.store).await;
         let closed = self.store.closed();
-        let Self { lock, store, mdm, enroll, admin, backups, acme, webhook, .. } = self;
-        drop((store, mdm, enroll, admin, backups, acme, webhook));
+        let Self { lock, store, mdm, enroll, admin, backups, acme, webhook, expiry, .. } = self;
+        drop((store, mdm, enroll, admin, backups, acme, webhook, expiry));
         if timeout(CLOSING, closed).await.is_err() {
             tracing::warn!("the database is still in use at the end; what was acknowledged is on the disk");
         }
@@ -312,6 +329,10 @@ async fn flush(mdm: &Mdm, store: &Store) {
     if let Err(error) = mdm.contacts.flush(store).await {
         tracing::error!(error = error.chain(), "the last contacts of devices were not written");
     }
+}
+
+fn lifetimes(config: &Config) -> Lifetimes {
+    Lifetimes { ca_days: config.enrollment.ca_days, identity_days: config.enrollment.identity_days }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -6,7 +6,8 @@
 use super::tls::Pair;
 use crate::enroll::Signer;
 use crate::error::{Error, Result};
-use crate::mdm::enrollment;
+use crate::mdm::{ending, enrollment};
+use crate::pki::authority::Lifetimes;
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::seal::Seal;
@@ -22,6 +23,7 @@ pub(super) async fn self_signed(
     seal: &Seal,
     organization: &str,
     names: &Names,
+    lifetimes: Lifetimes,
     used: Option<&Pair>,
 ) -> Result<(Pair, Signer)> {
     // Nobody has to be kept by a root that cannot name what the configuration wants named.
@@ -29,16 +31,18 @@ pub(super) async fn self_signed(
     let names = &if relied_on { names.clone() } else { names.clone().all_needed() };
     let damaged = |source| Error::caused("a certificate of this server cannot be read", source);
     let wrong_key = |source| Error::caused("a key of this server cannot be read", source);
-    let (leaf, chain, signer, anchor) = match TlsAuthority::open(store, seal, organization, names).await? {
-        Some(TlsAuthority { root, leaf, signer }) => {
+    let opened =
+        TlsAuthority::open(store, seal, organization, names, lifetimes, ending::oldest_profile).await?;
+    let (leaf, chain, signer, anchor, next) = match opened {
+        Some(TlsAuthority { root, leaf, signer, next }) => {
             if used.is_none_or(|used| used.chain.first().is_none_or(|own| **own != *leaf.certificate)) {
                 tls_authority::warn_of_names(names, &root)?;
             }
-            (leaf, vec![root.certificate.clone()], signer, Some(root.certificate))
+            (leaf, vec![root.certificate.clone()], signer, Some(root.certificate), next)
         }
         None => {
             let temporary = tls_authority::temporary(names)?;
-            (temporary.clone(), Vec::new(), temporary, None)
+            (temporary.clone(), Vec::new(), temporary, None, None)
         }
     };
     let pair = Pair::from_der(&leaf.certificate, &chain, &leaf.key_pkcs8);
@@ -51,6 +55,7 @@ pub(super) async fn self_signed(
             .collect::<Result<_, _>>()
             .map_err(damaged)?,
         anchor,
+        next,
     };
     Ok((pair, signer))
 }
@@ -73,6 +78,6 @@ impl Signer {
         let key = PrivateKey::from_der(pair.key.secret_der()).map_err(|source| {
             Error::caused("the TLS key cannot sign profiles; use an RSA or P-256 key", source)
         })?;
-        Ok(Self { key, certificate, chain, anchor: None })
+        Ok(Self { key, certificate, chain, anchor: None, next: None })
     }
 }

@@ -15,11 +15,12 @@ use super::certificate_files::CertificateFiles;
 use super::signer::self_signed;
 use crate::acme::Acme;
 use crate::admin::thin_audit;
-use crate::clock::DAY;
+use crate::clock::{DAY, rfc3339};
 use crate::config::TlsMode;
 use crate::ddm::{self, app_set};
 use crate::enroll::{Signer, session};
 use crate::error::Result;
+use crate::expiry::{self, alert};
 use crate::library::upload;
 use crate::mdm::{event, outbox, queue, renewal, unfinished, wake};
 use crate::pki::authority::Authority;
@@ -50,6 +51,12 @@ pub(super) fn start(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     }
     every(tasks, app, "expiry", Duration::from_secs(60), |app| async move {
         app.store.write("commands.expire", queue::expire_all).await
+    });
+    every(tasks, app, "alerts", Duration::from_secs(600), |app| async move {
+        alert::round(&app.expiry).await.map(drop)
+    });
+    every(tasks, app, "mail", Duration::from_secs(60), |app| async move {
+        expiry::outbox::round(&app.expiry).await.map(drop)
     });
     every(tasks, app, "app sets", Duration::from_secs(5), |app| async move { turn_sets(&app).await });
     every(tasks, app, "files", Duration::from_secs(3600), |app| async move {
@@ -110,18 +117,28 @@ pub(super) fn watch_certificate(tasks: &mut JoinSet<()>, files: CertificateFiles
 }
 
 impl App {
-    /// Makes what was missing while the clock was wrong, and renews what ends: the enrollment CA,
-    /// and in self-signed mode the TLS certificate and the signer of profiles.
+    /// Makes what was missing while the clock was wrong, and renews what ends: the enrollment CA, and in
+    /// self-signed mode the TLS authority, the TLS certificate and the signer of profiles.
     ///
     /// # Errors
     /// The database's.
     pub async fn renew_certificates(&self) -> Result<()> {
         let config = self.config();
         let organization = config.organization.name.as_str();
-        if self.authority.load().is_none() {
-            let made =
-                Authority::open(&self.store, &self.seal, organization, config.enrollment.ca_days).await?;
+        let (lifetimes, now) = (self.lifetimes(), self.store.clock().now());
+        let before = self.authority.load_full();
+        if (*before).as_ref().is_none_or(|own| own.is_due(lifetimes, now) || own.knows_ended(now)) {
+            let made = Authority::open(&self.store, &self.seal, organization, lifetimes).await?;
             if let Some(made) = made {
+                let is_successor =
+                    (*before).as_ref().is_some_and(|own| own.certificate_der() != made.certificate_der());
+                if is_successor {
+                    let words = format!(
+                        "A new enrollment CA issues from now on, until {}; the one before it is still answered.",
+                        rfc3339(made.not_after())
+                    );
+                    self.tell("enrollment-ca-succeeded", words).await?;
+                }
                 self.client_certificates.name_authority(made.subject_der());
                 self.authority.store(Arc::new(Some(made)));
             }
@@ -131,20 +148,42 @@ impl App {
         if config.tls.mode == TlsMode::SelfSigned || waits {
             let used = self.server_certificate.pair();
             let (pair, signer) =
-                self_signed(&self.store, &self.seal, organization, &self.names, Some(&used)).await?;
+                self_signed(&self.store, &self.seal, organization, &self.names, lifetimes, Some(&used))
+                    .await?;
             // While the clock is wrong there is no anchor, and what is in use stays.
             if signer.anchor.is_some() {
+                let known = self.signer.load_full();
+                if let Some(next) = signer.next.as_ref().filter(|next| known.next.as_ref() != Some(*next))
+                    && known.anchor.is_some()
+                    && next.made_at == now
+                {
+                    let words =
+                        "The next TLS authority was made; devices are told of it with their profiles.";
+                    self.tell("tls-authority-made", words.into()).await?;
+                }
+                if known.anchor.is_some() && known.anchor != signer.anchor {
+                    let words = "The next TLS authority took over; the TLS certificate is from it now.";
+                    self.tell("tls-authority-succeeded", words.into()).await?;
+                }
                 // Each ends by itself: the signer of profiles may be new where the TLS certificate is not.
                 if used.chain != pair.chain {
                     self.server_certificate.replace(pair)?;
                 }
                 // What was signed by this very signer is kept (`enroll`), so it is replaced by another only.
-                if self.signer.load().certificate != signer.certificate {
+                if known.certificate != signer.certificate || known.next != signer.next {
                     self.signer.store(Arc::new(signer));
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl App {
+    /// Says what happened to our own authorities, in the log and among the events.
+    async fn tell(&self, kind: &'static str, words: String) -> Result<()> {
+        tracing::info!(kind, "{words}");
+        self.store.write("authority.told", move |tx| event::record(tx, kind, None, &words)).await
     }
 }
 

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_push_requests.sql"),
     include_str!("migrations/0009_doctor.sql"),
     include_str!("migrations/0010_webhook.sql"),
+    include_str!("migrations/0011_expiry.sql"),
 ];
 
 /// The newest schema that this program knows.

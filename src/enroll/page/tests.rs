@@ -10,7 +10,7 @@ use crate::apns::certificate::{Import, import};
 use crate::clock::{DAY, EARLIEST_SANE};
 use crate::enroll::invitation::Wanted;
 use crate::enroll::{Settings, Signer};
-use crate::pki::authority::Authority;
+use crate::pki::authority::{Authority, Lifetimes};
 use crate::pki::certificate::Certificate;
 use crate::pki::key::PrivateKey;
 use crate::pki::seal::Seal;
@@ -20,6 +20,8 @@ use crate::request::Peer;
 use crate::storage;
 
 mod profile;
+
+const LIFETIMES: Lifetimes = Lifetimes { ca_days: 7300, identity_days: 825 };
 
 const IPHONE: &str =
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Safari/604.1";
@@ -70,15 +72,19 @@ impl Bench {
         };
         change(&mut settings);
         let names = Names::new("mdm.example.org", None, &[]);
-        let tls = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+        let tls = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, |_| Ok(i64::MAX))
+            .await
+            .unwrap()
+            .unwrap();
         let root = tls.root.certificate;
         let signer = Signer {
             key: PrivateKey::from_pkcs8(&tls.signer.key_pkcs8).unwrap(),
             certificate: Certificate::from_der(&tls.signer.certificate).unwrap(),
             chain: vec![Certificate::from_der(&root).unwrap()],
             anchor: self_signed.then_some(root),
+            next: None,
         };
-        let authority = Authority::open(&store, &seal, "Example School", 7300).await.unwrap();
+        let authority = Authority::open(&store, &seal, "Example School", LIFETIMES).await.unwrap();
         let enroll = Enroll::new(
             &store,
             settings,

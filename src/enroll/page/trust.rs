@@ -48,14 +48,16 @@ async fn trust(State(enroll): State<Enroll>, visitor: Visitor) -> Response {
 /// It says the same to everybody, so it is signed once for each signer; nothing when there is no root.
 async fn signed(enroll: &Enroll) -> Result<Option<Bytes>> {
     let signer = enroll.signer.load_full();
-    let Some(anchor) = signer.anchor.clone() else { return Ok(None) };
+    if signer.anchor.is_none() {
+        return Ok(None);
+    }
     let kept = enroll.kept.trust.load_full().filter(|kept| Arc::ptr_eq(&kept.signer, &signer));
     if let Some(kept) = kept {
         return Ok(Some(kept.signed.clone()));
     }
     let turn = enroll.kept.workshop.enter()?;
     let (settings, now, by) = (enroll.settings.clone(), enroll.store.clock().now(), signer.clone());
-    let unsigned = profile::trust(&settings.identifier, &settings.organization, &anchor);
+    let unsigned = profile::trust(&settings.identifier, &settings.organization, &signer.anchors());
     let signed: Bytes = turn.work(move || sign(&by, &unsigned, now)).await?.into();
     // While the clock is wrong the signature's time is as well.
     if enroll.store.clock().is_sane() {

@@ -134,18 +134,19 @@ impl Message {
     }
 
     /// Decrypts the request with the key of the certificate that GetCACert gave out, and reads it.
-    pub fn open(self, authority: &Certificate, key: &PrivateKey) -> Result<Request, Refusal> {
+    pub fn open(&self, authority: &Certificate, key: &PrivateKey) -> Result<Request, Refusal> {
         let message_type = match self.message_type.as_str() {
             "17" => MessageType::RenewalReq,
             "19" => MessageType::PkcsReq,
-            _ => return Err(Refusal::MessageType(self.message_type)),
+            _ => return Err(Refusal::MessageType(self.message_type.clone())),
         };
         let (csr, cipher) = cms::decrypt(&self.envelope, authority, key).map_err(Refusal::Envelope)?;
         let csr = Csr::from_der(&csr).map_err(Refusal::Csr)?;
         if message_type == MessageType::PkcsReq && *csr.public_key() != self.signer_key {
             return Err(Refusal::OtherKey);
         }
-        Ok(Request { transaction: self.transaction, message_type, signer: self.signer, cipher, csr })
+        let (transaction, signer) = (self.transaction.clone(), self.signer.clone());
+        Ok(Request { transaction, message_type, signer, cipher, csr })
     }
 }
 

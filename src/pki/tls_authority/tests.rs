@@ -11,12 +11,18 @@ use rustls::time_provider::TimeProvider;
 
 const NOW: Seconds = EARLIEST_SANE + 100 * DAY;
 
+const LIFETIMES: Lifetimes = Lifetimes { ca_days: 7300, identity_days: 825 };
+
+fn nobody(_: &Connection) -> Result<Seconds> {
+    Ok(Seconds::MAX)
+}
+
 fn names(host: &str) -> Names {
     Names::new(host, Some("pi"), &["10.0.0.5:443".parse().unwrap()])
 }
 
 fn make(stored: Stored, names: &Names, now: Seconds) -> Renewed {
-    stored.renew("Example School", names, now).unwrap()
+    stored.renew("Example School", names, LIFETIMES, 0, now).unwrap()
 }
 
 fn fresh() -> Renewed {
@@ -107,11 +113,11 @@ fn what_is_fresh_is_kept_and_what_ages_is_made_anew() {
     let all = fresh().all;
     assert!(!make(stored(&all), &names("mdm.example.org"), NOW + 300 * DAY).anything_new());
     let later = make(stored(&all), &names("mdm.example.org"), NOW + 370 * DAY);
-    assert!(!later.new_root && later.new_leaf && later.new_signer);
+    assert!(later.made.is_none() && later.new_leaf && later.new_signer);
     let decade = make(stored(&all), &names("mdm.example.org"), NOW + 3640 * DAY);
-    assert!(decade.new_root && decade.new_leaf && decade.new_signer);
+    assert!(decade.made.is_some() && decade.new_leaf && decade.new_signer);
     let back = make(stored(&decade.all), &names("mdm.example.org"), NOW);
-    assert!(back.new_root && back.new_leaf, "certificates of the future do not serve the present");
+    assert!(back.made.is_some() && back.new_leaf, "certificates of the future do not serve the present");
 }
 
 #[test]
@@ -119,13 +125,13 @@ fn a_changed_machine_changes_the_leaf_and_a_changed_url_the_root() {
     let all = fresh().all;
     let elsewhere = Names::new("mdm.example.org", Some("other"), &["10.0.0.9:443".parse().unwrap()]);
     let moved = make(stored(&all), &elsewhere, NOW);
-    assert!(!moved.new_root && moved.new_leaf && !moved.new_signer);
+    assert!(moved.made.is_none() && moved.new_leaf && !moved.new_signer);
     connect(&moved.all.root, &moved.all.leaf, "mdm.example.org").unwrap();
     assert!(connect(&moved.all.root, &moved.all.leaf, "other.local").is_err());
-    assert!(make(stored(&all), &names("new.example.org"), NOW).new_root);
+    assert!(make(stored(&all), &names("new.example.org"), NOW).made.is_some());
     // While no device trusts the root, it is one that may name everything.
     let free = make(stored(&all), &elsewhere.all_needed(), NOW);
-    assert!(free.new_root && free.new_leaf && free.new_signer);
+    assert!(free.made.is_some() && free.new_leaf && free.new_signer);
     connect(&free.all.root, &free.all.leaf, "10.0.0.9").unwrap();
     assert!(!make(stored(&all), &names("mdm.example.org").all_needed(), NOW).anything_new());
 }
@@ -148,11 +154,20 @@ async fn the_same_certificates_are_there_after_a_restart() {
     let (folder, store) = temporary();
     let seal = Seal::open(folder.path(), None, true).unwrap();
     let names = names("mdm.example.org");
-    let made = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
-    let again = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    let made = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
+    let again = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(made.leaf.certificate, again.leaf.certificate);
     assert_eq!(made.signer.key_pkcs8, again.signer.key_pkcs8);
-    let renamed = TlsAuthority::open(&store, &seal, "Example College", &names).await.unwrap().unwrap();
+    let renamed = TlsAuthority::open(&store, &seal, "Example College", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(made.root.certificate, renamed.root.certificate);
     assert_ne!(made.signer.certificate, renamed.signer.certificate);
 }
@@ -164,16 +179,58 @@ async fn a_clock_in_1970_makes_nothing_and_keeps_what_is_there() {
     let store = Store::open(folder.path(), clock.clone()).unwrap();
     let seal = Seal::open(folder.path(), None, true).unwrap();
     let names = names("mdm.example.org");
-    assert!(TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().is_none());
+    assert!(
+        TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+            .await
+            .unwrap()
+            .is_none()
+    );
     let unknown = template::parse(&temporary_certificate(&names).certificate).unwrap();
     assert_eq!(template::validity(&unknown).0, 0);
     clock.advance(NOW);
-    let made = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    let made = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     clock.advance(-NOW);
-    let kept = TlsAuthority::open(&store, &seal, "Example School", &names).await.unwrap().unwrap();
+    let kept = TlsAuthority::open(&store, &seal, "Example School", &names, LIFETIMES, nobody)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(made.leaf.certificate, kept.leaf.certificate);
 }
 
 fn temporary_certificate(names: &Names) -> Certified {
     super::temporary(names).unwrap()
+}
+
+#[test]
+fn the_leaf_stays_under_the_old_root_until_all_devices_have_the_next() {
+    let lifetimes = Lifetimes { ca_days: 300, identity_days: 90 };
+    let names = names("mdm.example.org");
+    let renew = |stored: Stored, since: Seconds, now: Seconds| {
+        stored.renew("Example School", &names, lifetimes, since, now).unwrap()
+    };
+    let first = renew(Stored { roots: Vec::new(), leaf: None, signer: None }, 0, NOW).all;
+    assert!(!renew(stored(&first), NOW, NOW + 170 * DAY).anything_new());
+    // Half of its life, or the days of an identity and a month before its end, whichever is later.
+    let began = NOW + 185 * DAY;
+    let overlap = renew(stored(&first), NOW, began);
+    let next = overlap.all.next.clone().unwrap();
+    let made = overlap.made.clone().unwrap();
+    assert_eq!((&next.certificate, next.made_at), (&made.certificate, began));
+    assert_eq!(overlap.all.root.certificate, first.root.certificate);
+    assert_eq!(overlap.all.leaf.certificate, first.leaf.certificate);
+    let both = || Stored { roots: vec![made.clone(), first.root.clone()], ..stored(&overlap.all) };
+    // A device still has a profile of before: nothing changes, and none is made twice.
+    assert!(!renew(both(), began - 1, began + 20 * DAY).anything_new());
+    // All have it.
+    let moved = renew(both(), began + 1, began + 20 * DAY);
+    assert!(moved.made.is_none() && moved.new_leaf && moved.all.next.is_none());
+    assert_eq!(moved.all.root.certificate, made.certificate);
+    let parsed = |own: &Certified| template::parse(&own.certificate).unwrap();
+    assert!(issued_by(&parsed(&moved.all.leaf), &parsed(&made)));
+    // Not all have it, but the old root ends.
+    let late = renew(both(), began - 1, NOW + 275 * DAY);
+    assert_eq!(late.all.root.certificate, made.certificate);
 }

@@ -204,3 +204,45 @@ async fn an_expired_identity_gets_its_renewal_and_nothing_else() {
         assert!(next.contains("InstallProfile") && !next.contains(&waiting), "{next:.200}");
     }
 }
+
+/// A revoked identity proves nothing: it renews nothing by either way.
+#[tokio::test]
+async fn a_revoked_identity_renews_nothing_and_neither_does_the_renewal_that_was_under_way() {
+    let mut appliance = Appliance::start().await;
+    let client = Client::new(&appliance, 5).await;
+    let mut phone = appliance.enroll(Kind::IPhone).await;
+    let own = phone.identity.clone().unwrap();
+    let_pass(&appliance, i64::from(appliance.config.enrollment.identity_days - 59)).await;
+    let command = phone.idle(Channel::Device).await.unwrap().unwrap();
+    let profile = Profile::read(command.keys.get("Payload").and_then(Value::as_data).unwrap()).unwrap();
+    let scep = profile.payloads_of("com.apple.security.scep").next().unwrap();
+    let content = scep.get("PayloadContent").and_then(Value::as_dictionary).unwrap();
+    let sent = content.get("Challenge").and_then(Value::as_string).unwrap().to_owned();
+
+    let path = format!("/api/v1/enrollments/{}/revoke-identity", phone.udid);
+    assert_eq!(appliance.api("POST", &path, None).await.0, 200);
+    assert_eq!(renew(&appliance, &client, &own).await, None);
+    assert_eq!(client.ask(&appliance, Some(&sent)).await, None);
+}
+
+/// A client that renews by itself and kept the CA of before is answered by that one's key.
+#[tokio::test]
+async fn an_identity_of_the_old_ca_is_renewed_after_the_new_one_took_over() {
+    let mut appliance = Appliance::bare(|config| {
+        config.enrollment.ca_days = 300;
+        config.enrollment.identity_days = 90;
+        config.enrollment.renew_before_days = 30;
+    })
+    .await;
+    appliance.import_push_certificate(crate::support::TOPIC).await;
+    let_pass(&appliance, 170).await;
+    let phone = appliance.enroll(Kind::IPhone).await;
+    let own = phone.identity.clone().unwrap();
+    let client = Client::new(&appliance, 5).await;
+    let_pass(&appliance, 80).await;
+    let newest = Client::new(&appliance, 5).await.ca;
+    assert_ne!(newest.der(), client.ca.der());
+    let renewed = renew(&appliance, &client, &own).await.unwrap();
+    assert!(renewed.verify_signed_by(&newest.public_key().unwrap()).is_ok());
+    assert!(renewed.not_after() <= newest.not_after());
+}

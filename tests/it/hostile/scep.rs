@@ -295,3 +295,55 @@ async fn one_session_enrolls_one_device() {
         assert_eq!(say(&appliance, &mut phone, token_update(udid)).await, 400);
     }
 }
+
+/// A client that knows the CA of before goes on, with a certificate that its issuer outlives.
+#[tokio::test]
+async fn after_a_new_ca_took_over_those_who_know_the_old_one_are_still_answered() {
+    let appliance = Appliance::bare(|config| {
+        config.enrollment.ca_days = 300;
+        config.enrollment.identity_days = 90;
+        config.enrollment.renew_before_days = 30;
+    })
+    .await;
+    appliance.import_push_certificate(crate::support::TOPIC).await;
+    let capabilities = Request::get("/scep?operation=GetCACaps").send(&appliance).await;
+    assert!(!capabilities.text().contains("GetNextCACert"));
+    assert_eq!(Request::get("/scep?operation=GetNextCACert").send(&appliance).await.status, 400);
+    let old = Client::new(&appliance, 0).await;
+
+    appliance.clock.advance(185 * DAY);
+    appliance.app().renew_certificates().await.unwrap();
+    let new = Client::new(&appliance, 1).await;
+    assert_ne!(old.ca.der(), new.ca.der());
+    assert!(
+        Request::get("/scep?operation=GetCACaps").send(&appliance).await.text().contains("GetNextCACert")
+    );
+    let next = Request::get("/scep?operation=GetNextCACert").send(&appliance).await;
+    assert_eq!(next.header("content-type"), Some("application/x-x509-next-ca-cert"));
+    let (signed, content) = cms::verify_attached(&next.body).unwrap();
+    assert_eq!(signed.signer.der(), old.ca.der(), "who knows the old one can believe it");
+    assert_eq!(cms::certificates(&content).unwrap(), [new.ca.der()]);
+
+    let outlives = |issuer: &Certificate, issued: &Certificate| {
+        issued.verify_signed_by(&issuer.public_key().unwrap()).is_ok()
+            && issued.not_after() <= issuer.not_after()
+    };
+    let (link, days) = (appliance.invite(9).await, 90);
+    let by_old = old.ask(&appliance, Some(&challenge(&appliance, &link).await)).await.unwrap();
+    let by_new = new.ask(&appliance, Some(&challenge(&appliance, &link).await)).await.unwrap();
+    assert!(outlives(&old.ca, &by_old) && outlives(&new.ca, &by_new));
+    assert_eq!(by_old.not_after(), appliance.clock.now() + days * DAY, "nothing was cut off");
+
+    // Later the old one could not give a whole identity any more, and the new one issues for all.
+    appliance.clock.advance(40 * DAY);
+    appliance.app().renew_certificates().await.unwrap();
+    let link = appliance.invite(9).await;
+    let later = old.ask(&appliance, Some(&challenge(&appliance, &link).await)).await.unwrap();
+    assert!(outlives(&new.ca, &later) && !outlives(&old.ca, &later));
+
+    // When it has ended it is as foreign as any.
+    appliance.clock.advance(80 * DAY);
+    appliance.app().renew_certificates().await.unwrap();
+    let link = appliance.invite(9).await;
+    assert!(old.ask(&appliance, Some(&challenge(&appliance, &link).await)).await.is_none());
+}

@@ -122,6 +122,7 @@ async fn the_root_is_handed_out_while_it_is_our_own_and_else_404() {
         certificate: signer.certificate.clone(),
         chain: Vec::new(),
         anchor: signer.anchor.clone(),
+        next: None,
     };
     bench.enroll.signer.store(Arc::new(renewed));
     assert_ne!(bench.get("/trust.mobileconfig").await.body, profile.body, "and again by another signer");
