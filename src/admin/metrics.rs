@@ -70,7 +70,9 @@ async fn fleet(admin: &Admin, text: &mut Text) -> Result<()> {
     }
     for sample in expiry::metrics(&admin.expiry)? {
         let help = match sample.name {
-            "russet_certificate_days_left" => "Days until a certificate of this server ends; below 0 it has ended.",
+            "russet_certificate_days_left" => {
+                "Days until a certificate of this server ends; below 0 it has ended."
+            }
             "russet_identities_ending" => "Identities of devices that end within so many days.",
             "russet_identities_ended" => "Identities of devices that have ended.",
             "russet_identities_renewal_late" => "Identities of devices whose renewal is late.",

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::{
     Acme, Appliance, Backup, Challenge, Config, DnsWriter, Enrollment, Identity, Level, Location, Log,
-    LogFormat, Mail, MailTls, Network, Organization, Server, Tls, TlsMode, UpdateAlgorithm, UpdateKey, Updates,
-    Wifi,
+    LogFormat, Mail, MailTls, Network, Organization, Server, Tls, TlsMode, UpdateAlgorithm, UpdateKey,
+    Updates, Wifi,
 };
 use crate::clock::{DAY, HOUR, MINUTE, Seconds};
 

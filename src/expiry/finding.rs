@@ -43,10 +43,6 @@ pub fn findings(expiry: &Expiry) -> Result<Vec<Finding>> {
 
 fn of_own(ends: &Ends, now: Seconds) -> Option<Finding> {
     let (code, means) = match ends.kind {
-        Kind::PushCertificate => (
-            "push-certificate-ends",
-            "When it has ended no device of this topic can be reached any more, and one with a new topic loses them.",
-        ),
         Kind::TlsCertificate => ("tls-certificate-ends", "When it has ended no device connects any more."),
         Kind::TlsAuthority => (
             "tls-authority-ends",
@@ -58,7 +54,8 @@ fn of_own(ends: &Ends, now: Seconds) -> Option<Finding> {
         Kind::ProfileSigner => {
             ("profile-signer-ends", "When it has ended, profiles are shown as not verified.")
         }
-        Kind::DeviceIdentity => return None,
+        // Identities are told together, and push certificates with what depends on them (`mdm/pushable.rs`).
+        Kind::DeviceIdentity | Kind::PushCertificate => return None,
     };
     if ends.succeeded {
         return None;

@@ -170,7 +170,15 @@ impl App {
         let admin = Admin::new(admin::Parts {
             mdm: mdm.clone(),
             backups: backups.clone(),
-            doctor: Doctor::new(config, &mdm, &backups, acme.as_ref(), &webhook, &expiry, &server_certificate.chain())?,
+            doctor: Doctor::new(
+                config,
+                &mdm,
+                &backups,
+                acme.as_ref(),
+                &webhook,
+                &expiry,
+                &server_certificate.chain(),
+            )?,
             tls: admin::Tls {
                 mode: config.tls.mode.as_str(),
                 chain: server_certificate.chain(),

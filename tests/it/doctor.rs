@@ -209,7 +209,7 @@ async fn a_full_disk() {
 async fn every_code_is_explained() {
     let document = include_str!("../../docs/troubleshooting.md");
     let mut codes = Vec::new();
-    for folder in ["doctor", "backup", "acme", "mdm"] {
+    for folder in ["doctor", "backup", "acme", "expiry", "webhook", "mdm"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
