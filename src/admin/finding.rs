@@ -1,4 +1,4 @@
-//! `GET /api/v1/findings`, what `russet doctor` prints, and `GET /api/v1/support-bundle`.
+//! `GET /api/v1/findings`, what `russet doctor` prints, `GET /api/v1/reachability` and `GET /api/v1/support-bundle`.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +15,17 @@ use super::{Admin, as_download, audit};
 pub(super) async fn list(State(admin): State<Admin>, parameters: Parameters) -> Result<Json<Value>, Refusal> {
     let found = admin.doctor.findings(parameters.flag("fresh")?).await?;
     Ok(Json(json!({"items": found, "next": null})))
+}
+
+/// The reachability table, asked from here and now.
+pub(super) async fn reachability(State(admin): State<Admin>) -> Result<Json<Value>, Refusal> {
+    let survey = admin.doctor.survey().await?;
+    Ok(Json(json!({
+        "items": survey.items,
+        "next": null,
+        "no_route": survey.no_route,
+        "findings": survey.findings(),
+    })))
 }
 
 pub(super) async fn bundle(State(admin): State<Admin>, caller: Caller) -> Result<Response, Refusal> {

@@ -264,6 +264,7 @@ fn table() -> Vec<Route> {
         ("/api/v1/events/stream", Read, get(event::stream)),
         ("/api/v1/audit", Read, get(audit::list)),
         ("/api/v1/findings", Read, get(finding::list)),
+        ("/api/v1/reachability", Read, get(finding::reachability)),
         ("/api/v1/support-bundle", Admin, get(finding::bundle)),
         ("/api/v1/settings", Read, get(settings::show)),
         ("/api/v1/backups", Read, get(backup::list)),

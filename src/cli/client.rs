@@ -41,7 +41,7 @@ pub(super) struct Client {
 enum Way {
     Socket(UnixStream),
     /// No server runs: this process opened the database itself.
-    Here(Box<(Router, App)>),
+    Here(Router, Box<App>),
 }
 
 impl Client {
@@ -51,9 +51,9 @@ impl Client {
             Reached::Server(stream) => return Ok(Self { way: Way::Socket(stream) }),
             Reached::Folder(lock) => lock,
         };
-        let app = Box::pin(App::open(config, lock, Clock::system())).await?;
+        let app = Box::new(Box::pin(App::open(config, lock, Clock::system())).await?);
         let router = app.socket_router();
-        Ok(Self { way: Way::Here(Box::new((router, app))) })
+        Ok(Self { way: Way::Here(router, app) })
     }
 
     /// Sends a JSON body, or none, and answers the JSON that came back.
@@ -154,7 +154,7 @@ impl Client {
 
     /// Whether no server runs, and this process answers itself.
     pub(super) fn is_here(&self) -> bool {
-        matches!(self.way, Way::Here(_))
+        matches!(self.way, Way::Here(..))
     }
 
     /// Reads a stream of server-sent events until it ends: `each` is given the id and the data of one.
@@ -192,11 +192,10 @@ impl Client {
         Ok(())
     }
 
-    async fn respond(self, request: Request<Body>) -> Result<(Response<Body>, Option<App>), Failure> {
+    async fn respond(self, request: Request<Body>) -> Result<(Response<Body>, Option<Box<App>>), Failure> {
         match self.way {
             Way::Socket(stream) => Ok((over_socket(stream, request).await?, None)),
-            Way::Here(here) => {
-                let (router, app) = *here;
+            Way::Here(router, app) => {
                 let mut request = request;
                 request.extensions_mut().insert(Peer::Socket);
                 let Ok(response) = router.oneshot(request).await;
@@ -218,9 +217,9 @@ fn unreadable(error: impl std::fmt::Display) -> Failure {
     Failure::Wrong(format!("the answer could not be read: {error}"))
 }
 
-async fn close(app: Option<App>) {
+async fn close(app: Option<Box<App>>) {
     if let Some(app) = app {
-        app.close().await;
+        Box::pin(app.close()).await;
     }
 }
 

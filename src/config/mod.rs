@@ -176,6 +176,10 @@ pub struct Doctor {
     pub time: Vec<String>,
     /// PEM file with extra roots for the servers that are asked.
     pub trust: Option<PathBuf>,
+    /// A table of hosts in place of the one that is built in; for stand-ins.
+    pub hosts: Option<PathBuf>,
+    /// The name server that is asked for the names of addresses.
+    pub resolver: Option<SocketAddr>,
     /// Free space of the data folder below which it is said, in MiB.
     pub free_mib: u32,
 }

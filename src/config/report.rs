@@ -137,6 +137,8 @@ fn devices(config: &Config) -> Vec<(&'static str, String)> {
         ("doctor.public_address", shown(config.doctor.public_address.as_ref())),
         ("doctor.time", list(&config.doctor.time)),
         ("doctor.trust", path(config.doctor.trust.as_deref())),
+        ("doctor.hosts", path(config.doctor.hosts.as_deref())),
+        ("doctor.resolver", shown(config.doctor.resolver.as_ref())),
         ("doctor.free_mib", config.doctor.free_mib.to_string()),
         ("enrollment.identity", identity.to_owned()),
         ("enrollment.identity_days", identity_days.to_string()),

@@ -45,6 +45,8 @@ pub(super) fn config(settings: &mut Settings) -> Config {
             public_address: settings.optional("doctor.public_address", socket),
             time: settings.list("doctor.time", vec![check::TIME.to_owned()], |text| url(text, &["https"])),
             trust: roots(settings, "doctor.trust"),
+            hosts: settings.path("doctor.hosts"),
+            resolver: settings.optional("doctor.resolver", socket),
             free_mib: settings.number("doctor.free_mib", 512, 16..=100_000_000),
         },
         enrollment: enrollment(settings),

@@ -12,6 +12,7 @@ mod clock;
 mod database;
 mod devices;
 mod disk;
+pub mod hosts;
 mod memory;
 pub mod probe;
 mod public_url;
@@ -111,6 +112,16 @@ impl Doctor {
     fn remembered(&self) -> Option<Vec<Finding>> {
         let found = self.0.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, found)| found.clone())
+    }
+
+    /// Asks all hosts of the reachability table, from this machine.
+    ///
+    /// # Errors
+    /// A file of the configuration cannot be read.
+    pub async fn survey(&self) -> Result<hosts::Survey> {
+        let surveyor = hosts::Surveyor::new(&self.0.settings)?;
+        let _turn = self.0.looking.lock().await;
+        Ok(surveyor.survey(self.0.mdm.store.clock().now()).await)
     }
 
     async fn look(&self) -> Result<Vec<Finding>> {

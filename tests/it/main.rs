@@ -22,6 +22,7 @@ mod expiry;
 mod fleet;
 mod folders;
 mod hostile;
+mod hosts;
 mod library;
 mod names;
 mod packages;

@@ -130,9 +130,7 @@ fn openssl(folder: &Path, arguments: &str) -> String {
         .args(arguments.split_whitespace())
         .current_dir(folder)
         .output()
-        .unwrap_or_else(|error| {
-            panic!("openssl cannot be started ({error}); install Debian's package openssl")
-        });
+        .expect("openssl cannot be started; install Debian's package openssl");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "openssl {arguments}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
