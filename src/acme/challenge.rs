@@ -3,7 +3,7 @@
 //! `server` asks [`Challenges`] in a TLS handshake that offers `acme-tls/1` (RFC 8737) and mounts
 //! [`Challenges::routes`] on `http_listen` (RFC 8555 section 8.3).
 //!
-//! **Invariant:** an answer is there only while its [`Answer`] lives; a handshake without `acme-tls/1`
+//! **Invariant:** an answer is there only while its `Answer` lives; a handshake without `acme-tls/1`
 //! never sees one.
 
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::json;
 
 use super::client::Client;
-use super::{Common, Done, Failure, say};
+use super::{Common, Done, Failure, complain, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::hosts::{self, Surveyor};
@@ -43,8 +43,11 @@ impl Doctor {
             say(format!("{}: look what is in it before you give it away (tar -xzf).", path.display()));
             return Ok(());
         }
-        let answer =
-            Client::connect(&config).await?.json(Method::GET, "/api/v1/findings?fresh=1", None).await?;
+        let client = Client::connect(&config).await?;
+        if client.is_here() {
+            complain("No server runs on this data folder, so nothing answers at its address: russet serve.");
+        }
+        let answer = client.json(Method::GET, "/api/v1/findings?fresh=1", None).await?;
         if self.json {
             say(format!("{answer:#}"));
         } else {

@@ -3,8 +3,8 @@
 //! `russet doctor` and `GET /api/v1/findings` ask [`Doctor::findings`]: a file here for each matter that only looks from
 //! outside, and the `findings` of the layers beneath for what they know of themselves.
 //!
-//! **Invariant:** looking changes nothing, takes at most some fifteen seconds whatever the network does, and is remembered
-//! for five minutes, so that nobody makes this server look all day.
+//! **Invariant:** looking changes nothing, takes at most some twenty seconds whatever the network does, and is remembered
+//! for five minutes. Whoever wants it fresh gets it at most every few seconds, so that nobody makes this server look all day.
 
 mod apns;
 mod bundle;
@@ -38,6 +38,8 @@ use crate::webhook::{self, Webhook};
 
 /// How long what was found is good enough for the next who asks.
 const FRESH: Duration = Duration::from_secs(300);
+/// As fresh as anybody gets it.
+const FRESHEST: Duration = Duration::from_secs(5);
 
 /// Looks after everything; a cheap handle.
 #[derive(Clone)]
@@ -56,6 +58,7 @@ struct Inner {
     settings: config::Doctor,
     roots: RootCertStore,
     found: Mutex<Option<(Instant, Vec<Finding>)>>,
+    surveyed: Mutex<Option<(Instant, hosts::Survey)>>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
 }
@@ -91,6 +94,7 @@ impl Doctor {
             settings: config.doctor.clone(),
             roots,
             found: Mutex::default(),
+            surveyed: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
         })))
     }
@@ -101,7 +105,7 @@ impl Doctor {
     /// The database's.
     pub async fn findings(&self, fresh: bool) -> Result<Vec<Finding>> {
         let _turn = self.0.looking.lock().await;
-        if !fresh && let Some(found) = self.remembered() {
+        if let Some(found) = remembered(&self.0.found, if fresh { FRESHEST } else { FRESH }) {
             return Ok(found);
         }
         let found = self.look().await?;
@@ -109,30 +113,40 @@ impl Doctor {
         Ok(found)
     }
 
-    fn remembered(&self) -> Option<Vec<Finding>> {
-        let found = self.0.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, found)| found.clone())
-    }
-
-    /// Asks all hosts of the reachability table, from this machine.
+    /// Asks all hosts of the reachability table, from this machine; at most once in five minutes.
     ///
     /// # Errors
     /// A file of the configuration cannot be read.
     pub async fn survey(&self) -> Result<hosts::Survey> {
-        let surveyor = hosts::Surveyor::new(&self.0.settings)?;
         let _turn = self.0.looking.lock().await;
-        Ok(surveyor.survey(self.0.mdm.store.clock().now()).await)
+        self.survey_in_turn().await
+    }
+
+    async fn survey_in_turn(&self) -> Result<hosts::Survey> {
+        if let Some(survey) = remembered(&self.0.surveyed, FRESH) {
+            return Ok(survey);
+        }
+        let surveyor = hosts::Surveyor::new(&self.0.settings)?;
+        let survey = surveyor.survey(self.0.mdm.store.clock().now()).await;
+        *self.0.surveyed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), survey.clone()));
+        Ok(survey)
     }
 
     async fn look(&self) -> Result<Vec<Finding>> {
         let inner = &self.0;
         let local = inner.clone();
         let local = tokio::task::spawn_blocking(move || local.look_here());
-        let (public_url, clock, apns, local) =
-            join!(public_url::findings(inner), clock::findings(inner), apns::findings(inner), local,);
+        let (public_url, clock, apns, survey, local) = join!(
+            public_url::findings(inner),
+            clock::findings(inner),
+            apns::findings(inner),
+            self.survey_in_turn(),
+            local,
+        );
         let mut found =
             local.map_err(|source| Error::caused("looking did not come to its end", source))??;
-        found.extend(public_url.into_iter().chain(clock).chain(apns));
+        found.extend(public_url.into_iter().chain(clock).chain(apns).chain(survey?.findings()));
         // The order of the checks within each severity.
         found.sort_by_key(|one| std::cmp::Reverse(one.severity));
         Ok(found)
@@ -156,4 +170,10 @@ impl Inner {
         found.extend(memory::findings());
         Ok(found)
     }
+}
+
+/// What was found less than `age` ago.
+fn remembered<T: Clone>(found: &Mutex<Option<(Instant, T)>>, age: Duration) -> Option<T> {
+    let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+    found.as_ref().filter(|(at, _)| at.elapsed() < age).map(|(_, found)| found.clone())
 }

@@ -2,7 +2,7 @@
 //!
 //! `serve` lets its log go through [`Tee`]; the lines stay in memory.
 //!
-//! **Invariant:** at most [`LINES`] lines of at most [`LONGEST`] bytes. What is never logged (THREATS D5 38) is not here either.
+//! **Invariant:** at most 1000 lines of at most 2000 characters. What is never logged (THREATS D5 38) is not here either.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

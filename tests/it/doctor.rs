@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use rcgen::{CertificateParams, KeyPair};
@@ -15,7 +14,7 @@ use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Appliance, NOW, Port, TOPIC};
+use crate::support::{Appliance, NOW, Port, TOPIC, acceptor};
 
 /// The name of the school's server; it leads to this machine by `[doctor] public_address`.
 const HOST: &str = "mdm.school.example";
@@ -25,17 +24,7 @@ const MACHINE: [&str; 6] =
 
 /// A server whose clock says `now`, for as long as the runtime lives: its URL, and its certificate in PEM.
 async fn time_server(now: Seconds) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config =
-        rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (acceptor, pem) = acceptor("localhost");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
     let date =
@@ -48,7 +37,7 @@ async fn time_server(now: Seconds) -> (String, String) {
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    (url, certificate.pem())
+    (url, pem)
 }
 
 /// A school's server that has all it needs, but for what `change` takes away.
@@ -60,7 +49,14 @@ async fn school(
     let (time, trust) = time_server(their_time).await;
     std::fs::write(folder.path().join("time.pem"), trust).unwrap();
     std::fs::create_dir(folder.path().join("backups")).unwrap();
+    let port: u16 = time.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+    let hosts = json!([{
+        "host": "localhost", "port": port, "kind": "tls", "platforms": "all", "category": "push",
+        "needed_by": "server", "without": "Nothing works.",
+    }]);
+    std::fs::write(folder.path().join("hosts.json"), hosts.to_string()).unwrap();
     let appliance = Appliance::at(Clock::set_to(NOW), |config| {
+        config.doctor.hosts = Some(folder.path().join("hosts.json"));
         config.doctor.public_address = Some(config.server.listen[0]);
         config.server.public_url =
             Origin::parse(&format!("https://{HOST}:{}", config.server.public_url.port)).unwrap();

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
 use russet::clock::Clock;
 use russet::config::Config;
 use russet::doctor::hosts::Status;
@@ -13,21 +11,11 @@ use russet::doctor::hosts::{Survey, Surveyor, advice, table};
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::support::{Appliance, Port};
+use crate::support::{Appliance, Port, acceptor};
 
 /// Answers TLS with a certificate for `host`; its PEM.
 async fn tls(host: &str) -> (SocketAddr, String) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([host.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config =
-        rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (acceptor, pem) = acceptor(host);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -35,7 +23,7 @@ async fn tls(host: &str) -> (SocketAddr, String) {
             let _ = acceptor.accept(stream).await;
         }
     });
-    (address, certificate.pem())
+    (address, pem)
 }
 
 /// A name server that says of every address that it is `name`.

@@ -26,7 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use x509_cert::der::Decode;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
-use crate::support::{Appliance, NOW, TOPIC};
+use crate::support::{Appliance, NOW, TOPIC, acceptor};
 
 /// Apple's authorities and a vendor, as made here.
 struct Vendor {
@@ -284,19 +284,9 @@ async fn what_a_vendor_gives_wrong_is_said_before_anybody_goes_to_apple() {
 
 /// Answers one POST over TLS as mdmcert.download does, and gives back its body.
 async fn mdmcert(folder: &Path, answer: &'static str) -> (String, PathBuf, tokio::task::JoinHandle<Json>) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let (acceptor, pem) = acceptor("localhost");
     let trust = folder.join("mdmcert.pem");
-    std::fs::write(&trust, certificate.pem()).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config =
-        rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    std::fs::write(&trust, pem).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/api/v1/signrequest", listener.local_addr().unwrap().port());
     let asked = tokio::spawn(async move {

@@ -4,6 +4,7 @@ mod api;
 mod keys;
 mod port;
 mod process;
+mod tls;
 
 use russet::apns::Pair;
 use russet::apns::certificate::{self as push_certificates, Import};
@@ -20,6 +21,7 @@ pub use api::over_socket;
 pub use keys::key;
 pub use port::Port;
 pub use process::Process;
+pub use tls::acceptor;
 
 /// The topic of the push certificate that [`Appliance::start`] imports.
 pub const TOPIC: &str = "com.apple.mgmt.External.5f2c7a0e-test";
@@ -64,6 +66,11 @@ impl Appliance {
         config.server.public_url = Origin::parse(&format!("https://localhost:{}", port.number())).unwrap();
         config.apns.server = Origin::parse(&apple.url()).unwrap();
         config.apns.trust = Some(trust);
+        // Nothing leaves this machine.
+        let hosts = folder.path().join("hosts.json");
+        std::fs::write(&hosts, "[]").unwrap();
+        config.doctor.hosts = Some(hosts);
+        config.doctor.time.clear();
         let catalogue = folder.path().join("updates.json");
         std::fs::write(&catalogue, CATALOGUE).unwrap();
         config.updates.catalogue = Location::Path(catalogue);
