@@ -102,10 +102,9 @@ pub(super) async fn stream(
             format!("{ROOM} event streams are open, which is the most; close one, or try again in a minute"),
         )
     })?;
-    let last = match seen {
-        Some(seen) => seen,
-        None => admin.mdm.store.read(event::last).await?,
-    };
+    let newest = admin.mdm.store.read(event::last).await?;
+    // A number from before the database was put back from a backup names nothing.
+    let last = seen.map_or(newest, |seen: i64| seen.min(newest));
     let (sender, body) = Channel::new(1);
     let stream = Stream { sender, wanted, last, _permit: permit };
     let (store, ending) = (admin.mdm.store.clone(), admin.streams.ending.subscribe());
@@ -155,8 +154,16 @@ impl Stream {
     /// What happened since the last that was sent.
     async fn next(&mut self, store: &Store) -> Result<String> {
         let (wanted, last) = (self.wanted.clone(), self.last);
-        let found = store.read(move |conn| event::after(conn, &wanted, last, AT_ONCE)).await?;
-        self.last = found.last().map_or(self.last, |event| event.id);
+        let found =
+            store.read(move |conn| Ok((event::last(conn)?, event::after(conn, &wanted, last, AT_ONCE)?)));
+        let (newest, found) = found.await?;
+        // What was looked at and is not wanted is not looked at again.
+        let is_all = found.len() < AT_ONCE as usize;
+        self.last = match found.last() {
+            Some(event) if is_all => event.id.max(newest),
+            Some(event) => event.id,
+            None => self.last.max(newest),
+        };
         // JSON has no line ends, and a kind is ours.
         Ok(found
             .iter()

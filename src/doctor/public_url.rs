@@ -40,7 +40,9 @@ fn answered(inner: &Inner, seen: &Probe, tls: &Tls) -> Finding {
     let at = seen.addresses.first().map(ToString::to_string).unwrap_or_default();
     let now = inner.mdm.store.clock().now();
     let is_ours = tls.chain.first() == inner.chain.now().first();
-    let problems = judge(&tls.chain, &url.host, now, !inner.self_signed);
+    // An authority of one's own has more time than those that every system knows.
+    let is_public = !inner.self_signed && inner.settings.trust.is_none();
+    let problems = judge(&tls.chain, &url.host, now, is_public);
     if !problems.is_empty() {
         let words: Vec<_> = problems.iter().map(|problem| problem.words.as_str()).collect();
         return Finding {

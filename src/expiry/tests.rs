@@ -94,9 +94,8 @@ async fn a_topic_that_was_replaced_and_has_no_devices_is_told_to_nobody() {
     bench.import("com.apple.mgmt.External.old", NOW + 5 * DAY).await;
     bench.import("com.apple.mgmt.External.new", NOW + 400 * DAY).await;
     assert!(bench.round().await.is_empty());
-    let found = findings(&bench.expiry).unwrap();
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].severity, crate::finding::Severity::Ok);
+    // What doctor says of push certificates is `mdm/pushable.rs`'s matter.
+    assert_eq!(findings(&bench.expiry).unwrap(), []);
 }
 
 #[test]
